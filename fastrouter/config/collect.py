@@ -1,0 +1,121 @@
+"""Putting the pairs of all sources in the order in which they count.
+
+As in uWSGI: the environment, then the command line with configuration files in the place where they are
+named, then the bare file names, then whatever is inherited.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from fastrouter.config.commandline import Syntax, parse
+from fastrouter.config.ini import read_ini
+from fastrouter.config.logic import ENDS, Block, is_logic, open_block
+from fastrouter.config.magic import Magic
+from fastrouter.config.pairs import ConfigError, Origin, Pair
+
+__all__ = ["Collector", "collect"]
+
+_MAX_DEPTH = 32
+"""Files within files. uWSGI has no limit and ends in a stack overflow when a file includes itself."""
+
+_PLACEHOLDER_SETTERS = frozenset({"set", "set-placeholder", "set-ph"})
+
+# Variables that uWSGI passes to its own children; they are not options.
+_NOT_OPTIONS = frozenset(
+    {
+        "UWSGI_RELOADS",
+        "UWSGI_VASSALS_DIR",
+        "UWSGI_EMPEROR_FD",
+        "UWSGI_EMPEROR_FD_CONFIG",
+        "UWSGI_EMPEROR_PROXY",
+        "UWSGI_BROODLORD_NUM",
+        "UWSGI_JAIL_PID",
+        "UWSGI_ORIGINAL_PROC_NAME",
+    }
+)
+
+
+def collect(arguments: Sequence[str], environment: Mapping[str, str], syntax: Syntax) -> "Collector":
+    """Read all sources. Raises ConfigError."""
+    collector = Collector()
+    for variable in environment:
+        if variable.startswith("UWSGI_") and variable not in _NOT_OPTIONS:
+            name = variable.removeprefix("UWSGI_").lower().replace("_", "-")
+            collector.add(Pair(name, environment[variable], Origin("environment")))
+    pairs, files = parse(arguments, syntax)
+    for pair in pairs:
+        collector.add(pair)
+    for file in files:
+        if file.partition(":")[0].rpartition(".")[2] != "ini":
+            raise ConfigError(f"command line: {file}: expected a configuration file whose name ends in .ini")
+        collector.load(Pair("include", file, Origin("command line")))
+    collector.end()
+    return collector
+
+
+class Collector:
+    """The pairs so far, the files that they were read from, and the logic block that is open."""
+
+    def __init__(self) -> None:
+        self.pairs: list[Pair] = []
+        self.files: list[str] = []
+        self.placeholders: set[str] = set()
+        """Names that were set to be referred to, whether or not anything refers to them."""
+        self._magic = Magic()
+        self._block: Block | None = None
+        self._depth = 0
+        self._last_file = ""
+
+    def add(self, pair: Pair) -> None:
+        """Take the next pair, and follow it when it names another file or opens or closes a block."""
+        if pair.name in ENDS:
+            self._close_block(pair)
+        elif self._block is not None:
+            self._block.add(pair)
+        elif is_logic(pair.name):
+            self._block = open_block(pair, self.pairs)
+        elif pair.name in ("ini", "include"):
+            self.load(pair)
+        elif pair.name in _PLACEHOLDER_SETTERS:
+            self._set(pair)
+        else:
+            self.pairs.append(pair)
+
+    def end(self) -> None:
+        """No more pairs come. Raises ConfigError when a block is still open."""
+        if self._block is not None:
+            raise ConfigError(f"{self._block.start.origin}: {self._block.start.name} has no end")
+
+    def load(self, pair: Pair) -> None:
+        """Read the file that pair names: ``FILE``, ``FILE:SECTION`` or ``:SECTION`` of the file before."""
+        path, _, section = pair.value.partition(":")
+        path = path or self._last_file
+        if self._depth == _MAX_DEPTH:
+            raise ConfigError(f"{pair.origin}: {pair.name} = {pair.value}: files include each other")
+        try:
+            with open(path, encoding="utf-8", errors="surrogateescape") as file:
+                text = file.read()
+        except OSError as error:
+            raise ConfigError(f"{pair.origin}: {pair.name} = {pair.value}: {error.strerror}") from None
+        self._last_file = path
+        if path not in self.files:
+            self.files.append(path)
+        text = self._magic.replace(text, path, section, main=pair.name == "ini")
+        self._depth += 1
+        for inner in read_ini(text, path, section or "uwsgi"):
+            self.add(inner)
+        self._depth -= 1
+
+    def _close_block(self, pair: Pair) -> None:
+        if self._block is None:
+            raise ConfigError(f"{pair.origin}: {pair.name}: there is no block to end")
+        block, self._block = self._block, None
+        for inner in block.pairs():
+            self.add(inner)
+
+    def _set(self, pair: Pair) -> None:
+        name, equals, value = pair.value.partition("=")
+        if not equals:
+            raise ConfigError(f"{pair.origin}: {pair.name} = {pair.value}: expected NAME=VALUE")
+        if pair.name != "set":
+            self.placeholders.add(name)
+        self.pairs.append(Pair(name, value, pair.origin))

@@ -1,0 +1,139 @@
+"""How an option is declared: once, as a field of a dataclass, with everything that anyone wants to know.
+
+The field's Python type is what the program sees; ``kind`` is the check that turns text into it, in the
+notation of ConfigObj's validation.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from configobj.validate import ValidateError, Validator
+
+__all__ = ["NONE", "OPTIONAL", "REQUIRED", "Group", "Option", "check", "declared", "many", "one"]
+
+REQUIRED, OPTIONAL, NONE = "required", "optional", "none"
+"""Whether an option takes an argument on the command line."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Option:
+    name: str
+    """As configurations write it, without dashes in front."""
+    field: str
+    kind: str
+    default: Any
+    help: str
+    aliases: tuple[str, ...] = ()
+    short: str = ""
+    argument: str = REQUIRED
+    metavar: str = ""
+    many: bool = False
+    """Every occurrence counts, in order; otherwise the last one does."""
+
+
+@dataclasses.dataclass(slots=True)
+class Group:
+    """A dataclass whose fields are options; its docstring is the title in --help."""
+
+    PREFIX: ClassVar[str] = ""
+    """What the names begin with."""
+
+
+def one(kind: str, default: Any, help: str, **extra: Any) -> Any:
+    """Declare an option of which the last occurrence counts."""
+    return dataclasses.field(default=default, metadata={"kind": kind, "help": help, **_argument(kind, extra)})
+
+
+def many(kind: str, help: str, **extra: Any) -> Any:
+    """Declare an option of which every occurrence counts."""
+    metadata = {"kind": kind, "help": help, "many": True, **extra}
+    return dataclasses.field(default_factory=list, metadata=metadata)
+
+
+def _argument(kind: str, extra: dict[str, Any]) -> dict[str, Any]:
+    return {"argument": NONE, **extra} if kind == "flag" else extra
+
+
+def declared(group: type[Group]) -> Iterator[Option]:
+    """The options that a group declares."""
+    for field in dataclasses.fields(group):
+        extra = dict(field.metadata)
+        name = extra.pop("name", None)
+        if name is None:
+            name = field.name.replace("_", "-")
+        default = [] if extra.get("many") else field.default
+        aliases = tuple(_prefixed(group, alias) for alias in extra.pop("aliases", ()))
+        yield Option(_prefixed(group, name), field.name, default=default, aliases=aliases, **extra)
+
+
+def _prefixed(group: type[Group], name: str) -> str:
+    return "-".join(part for part in (group.PREFIX, name) if part)
+
+
+def _flag(value: str) -> bool:
+    return value.lower() not in ("false", "off", "no", "0")
+
+
+def _integer(value: str, min: str = "0", max: str = "9223372036854775807") -> int:
+    low, high = int(min), int(max)
+    number = int(value) if value.lstrip("-").isdecimal() and value.isascii() else None
+    if number is None or not low <= number <= high:
+        above = f"from {low} to {high}" if high < 2**62 else f"of at least {low}"
+        raise ValidateError(f"a whole number {above}")
+    return number
+
+
+def _count(value: str) -> int | None:
+    """A number of which 0, or nothing at all, means the default."""
+    return _integer(value) or None if value else None
+
+
+def _mode(value: str) -> int:
+    if value in ("", "1", "true"):
+        return 0o666
+    if len(value) != 3 or not set(value) <= set("01234567"):
+        raise ValidateError("three octal digits, such as 660")
+    return int(value, 8)
+
+
+def _octal(value: str) -> int:
+    if not 3 <= len(value) <= 4 or not set(value) <= set("01234567"):
+        raise ValidateError("three or four octal digits, such as 022")
+    return int(value, 8)
+
+
+def _text(value: str) -> str:
+    if not value:
+        raise ValidateError("a value")
+    return value
+
+
+def _choice(value: str, *choices: str) -> str:
+    if value not in choices:
+        raise ValidateError(f"one of: {', '.join(choices)}")
+    return value
+
+
+_VALIDATOR = Validator(
+    {
+        "flag": _flag,
+        "integer": _integer,
+        "count": _count,
+        "mode": _mode,
+        "octal": _octal,
+        "text": _text,
+        "choice": _choice,
+    }
+)
+
+
+def check(option: Option, value: str) -> Any:
+    """Turn text into the option's value; None stands for its default.
+
+    Raises ValueError whose text is what was expected.
+    """
+    try:
+        return _VALIDATOR.check(option.kind, value)
+    except ValidateError as error:
+        raise ValueError(str(error)) from None

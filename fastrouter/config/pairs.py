@@ -1,0 +1,39 @@
+"""The (name, value, origin) pairs that configurations are made of before they are checked."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import NamedTuple
+
+__all__ = ["ConfigError", "Origin", "Pair", "unknown"]
+
+
+class Origin(NamedTuple):
+    """Where a pair was written."""
+
+    source: str
+    """A file's name, ``command line`` or ``environment``."""
+    line: int = 0
+    """From 1; 0 where there are no lines."""
+
+    def __str__(self) -> str:
+        return f"{self.source}:{self.line}" if self.line else self.source
+
+
+class Pair(NamedTuple):
+    name: str
+    value: str
+    origin: Origin
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. The messages say where, which option, and what was expected."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def unknown(name: str, names: Iterable[str]) -> str:
+    """What to say about a name that is not one of names: that, and the nearest one that is."""
+    near = get_close_matches(name, names, n=1, cutoff=0.6)
+    return f"there is no such option; did you mean {near[0]}?" if near else "there is no such option"

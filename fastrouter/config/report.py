@@ -1,0 +1,118 @@
+"""What is printed of options: the help, the reference in docs/, the outcome of --check."""
+
+import textwrap
+from typing import Any
+
+from fastrouter.config.option import NONE, OPTIONAL, Option, declared
+from fastrouter.config.resolve import COMMANDS, Configuration, effective
+from fastrouter.options import GROUPS
+
+__all__ = ["check_report", "help_text", "ignored_line", "reference"]
+
+
+def help_text() -> str:
+    """The text of --help."""
+    lines = [
+        "usage: fastrouter-master [OPTION...] [FILE.ini[:SECTION]...]",
+        "",
+        "Options are written the same in ini files, without the dashes: name = value.",
+    ]
+    for group in GROUPS:
+        lines += ["", f"{group.__doc__}:"]
+        for option in declared(group):
+            lines += _help_lines(_spelling(option), _explained(option))
+    lines += ["", "Commands:"]
+    for name, text in COMMANDS.items():
+        lines += _help_lines("-h, --help" if name == "help" else f"    --{name}", text)
+    return "\n".join(lines)
+
+
+def _help_lines(spelling: str, text: str) -> list[str]:
+    wrapped = textwrap.wrap(text, 60)
+    if len(spelling) < 40:
+        return [f"  {spelling:<40}{wrapped[0]}", *(f"{'':<42}{line}" for line in wrapped[1:])]
+    return [f"  {spelling}", *(f"{'':<42}{line}" for line in wrapped)]
+
+
+def _spelling(option: Option) -> str:
+    short = f"-{option.short}, " if option.short else "    "
+    return f"{short}--{option.name}{_metavar(option)}"
+
+
+def _metavar(option: Option) -> str:
+    if option.argument == NONE:
+        return ""
+    name = option.metavar or "VALUE"
+    return f"[={name}]" if option.argument == OPTIONAL else f" {name}"
+
+
+def _explained(option: Option) -> str:
+    notes = []
+    if option.many:
+        notes.append("repeatable")
+    elif option.default not in ("", None, False):
+        notes.append(f"default {option.default}")
+    if option.aliases:
+        notes.append(f"also {', '.join(option.aliases)}")
+    return f"{option.help} ({'; '.join(notes)})" if notes else option.help
+
+
+def reference() -> str:
+    """The option reference, as Markdown."""
+    lines = [
+        "# Options",
+        "",
+        "Made from the declarations by `scripts/reference`; do not edit.",
+        "",
+        "In a file: `name = value`, in the section `[uwsgi]`. On the command line: `--name value` or",
+        "`--name=value`. A value of 0 means the default where the default is not 0 itself.",
+    ]
+    for group in GROUPS:
+        lines += ["", f"## {group.__doc__}", "", "| option | default | meaning |", "|---|---|---|"]
+        for option in declared(group):
+            names = ", ".join(f"`{name}`" for name in (option.name, *option.aliases))
+            short = f", `-{option.short}`" if option.short else ""
+            lines.append(f"| {names}{short} | {_default(option)} | {_cell(option)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _default(option: Option) -> str:
+    if option.many or option.default in ("", None):
+        return ""
+    return _shown(option.default)
+
+
+def _cell(option: Option) -> str:
+    return (option.help + (" (repeatable)" if option.many else "")).replace("|", "\\|")
+
+
+def check_report(configuration: Configuration) -> str:
+    """The effective configuration: every value with the place that it came from, the defaults behind."""
+    set_rows, default_rows = [], []
+    for option, value, origin in effective(configuration):
+        if origin is not None:
+            set_rows.append((f"{option.name} = {_written(option, value)}", str(origin)))
+        elif not option.many and value not in ("", None, False):
+            default_rows.append((f"{option.name} = {_written(option, value)}", "default"))
+    rows = set_rows + default_rows
+    width = max((len(text) for text, _ in rows), default=0)
+    lines = ["[uwsgi]", *(f"{text:<{width}}  ; {origin}" for text, origin in rows)]
+    if line := ignored_line(configuration):
+        lines += ["", f"; {line}"]
+    return "\n".join([*lines, "; the configuration is good"])
+
+
+def ignored_line(configuration: Configuration) -> str:
+    """One line on the options of uWSGI that mean nothing here; empty when there are none."""
+    names = [f"{pair.name} ({pair.origin})" for pair in configuration.ignored]
+    return f"these options of uWSGI mean nothing here: {', '.join(names)}" if names else ""
+
+
+def _written(option: Option, value: Any) -> str:
+    if option.kind in ("mode", "octal") and isinstance(value, int):
+        return f"{value:03o}"
+    return _shown(value)
+
+
+def _shown(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

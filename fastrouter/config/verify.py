@@ -1,0 +1,148 @@
+"""What can be wrong with values that are right one by one: checked before anything is bound."""
+
+import grp
+import os
+import pwd
+from collections.abc import Iterator, Mapping, Sequence
+
+from fastrouter.address import AddressError, Inherited, Shared, Tcp, Unix, parse_binding, parse_node
+from fastrouter.config.pairs import Origin
+from fastrouter.options import Options
+from fastrouter.subscriber import SubscriberError, parse_subscriptions
+
+__all__ = ["verify"]
+
+
+def verify(options: Options, origins: Mapping[str, Sequence[Origin]]) -> list[str]:
+    """All problems, each with its place, option and expectation."""
+    checks = (_addresses, _nodes, _subscription_servers, _application, _subscriptions, _identities, _places)
+    problems = []
+    for check in checks:
+        for name, position, value, problem in check(options):
+            where = origins.get(name, ())
+            origin = where[position] if position < len(where) else "configuration"
+            problems.append(f"{origin}: {name} = {value}: {problem}")
+    return problems
+
+
+_Problems = Iterator[tuple[str, int, str, str]]
+"""(option, which of its occurrences, value, what was expected)"""
+
+
+def _addresses(options: Options) -> _Problems:
+    shared = len(options.sockets.shared_socket) + len(options.sockets.undeferred_shared_socket)
+    used = {
+        "shared-socket": options.sockets.shared_socket,
+        "undeferred-shared-socket": options.sockets.undeferred_shared_socket,
+        "fastrouter": options.router.addresses,
+        "socket": options.app.sockets,
+    }
+    for name, addresses in used.items():
+        for position, text in enumerate(addresses):
+            try:
+                binding = parse_binding(text)
+            except AddressError as error:
+                yield name, position, text, _after_quote(error)
+                continue
+            if isinstance(binding, Shared) and name.endswith("shared-socket"):
+                yield name, position, text, "a shared socket needs an address of its own"
+            elif isinstance(binding, Shared) and binding.number >= shared:
+                there_are = (
+                    f"there are {shared} shared sockets, numbered from 0"
+                    if shared
+                    else "there is no shared-socket"
+                )
+                yield name, position, text, there_are
+
+
+def _nodes(options: Options) -> _Problems:
+    for position, text in enumerate(options.router.to):
+        try:
+            parse_node(text)
+        except AddressError as error:
+            yield "fastrouter-to", position, text, _after_quote(error)
+
+
+def _subscription_servers(options: Options) -> _Problems:
+    name = "fastrouter-subscription-server"
+    for position, text in enumerate(options.router.subscription_server):
+        try:
+            binding = parse_binding(text)
+        except AddressError as error:
+            yield name, position, text, _after_quote(error)
+            continue
+        if isinstance(binding, Shared | Inherited) or (isinstance(binding, Tcp) and not binding.port):
+            yield name, position, text, "expected HOST:PORT or the path of a UNIX socket"
+        elif isinstance(binding, Unix) and binding.abstract:
+            yield name, position, text, "uWSGI cannot announce to abstract sockets; give a path"
+
+
+def _application(options: Options) -> _Problems:
+    app = options.app
+    if app.wsgi_file and app.module:
+        yield "wsgi-file", 0, app.wsgi_file, "there is a module as well; give one of them"
+    elif (app.wsgi_file or app.module) and not app.sockets:
+        yield (
+            "wsgi-file" if app.wsgi_file else "module",
+            0,
+            app.wsgi_file or app.module,
+            "the application needs a socket to accept requests on",
+        )
+    elif app.sockets and not (app.wsgi_file or app.module):
+        yield "socket", 0, app.sockets[0], "there is no application to accept for; give wsgi-file or module"
+
+
+def _subscriptions(options: Options) -> _Problems:
+    announcer = options.announcer
+    for name, values in (("subscribe-to", announcer.subscribe_to), ("subscribe2", announcer.subscribe2)):
+        for position, text in enumerate(values):
+            try:
+                parse_subscriptions(
+                    [text] if name == "subscribe-to" else [], [text] if name == "subscribe2" else []
+                )
+            except SubscriberError as error:
+                yield name, position, text, str(error)
+            else:
+                if not options.app.sockets and "=" not in text.split(":")[0] and "addr=" not in text:
+                    yield name, position, text, "there is no socket whose address could be announced"
+
+
+def _identities(options: Options) -> _Problems:
+    chown_user, _, chown_group = options.sockets.chown_socket.partition(":")
+    users = {"uid": options.master.uid, "fastrouter-uid": options.router.uid, "chown-socket": chown_user}
+    groups = {"gid": options.master.gid, "fastrouter-gid": options.router.gid, "chown-socket": chown_group}
+    for name, user in users.items():
+        if user and not user.isdecimal() and not _known(pwd.getpwnam, user):
+            yield name, 0, user, "there is no such user"
+    for name, group in groups.items():
+        if group and not group.isdecimal() and not _known(grp.getgrnam, group):
+            yield name, 0, group, "there is no such group"
+
+
+def _places(options: Options) -> _Problems:
+    start = options.master.chdir or "."
+    if options.master.chdir and not os.path.isdir(options.master.chdir):
+        yield "chdir", 0, options.master.chdir, "there is no such directory"
+    elif options.app.wsgi_file and not os.path.isfile(os.path.join(start, options.app.wsgi_file)):
+        yield "wsgi-file", 0, options.app.wsgi_file, "there is no such file"
+    for name, path in (
+        ("pidfile", options.master.pidfile),
+        ("logto", options.log.logto),
+        ("daemonize", options.master.daemonize),
+    ):
+        if path and not os.path.isdir(os.path.dirname(os.path.abspath(path))):
+            yield name, 0, path, "there is no such directory"
+
+
+def _known(look_up: object, name: str) -> bool:
+    try:
+        assert callable(look_up)
+        look_up(name)
+    except KeyError:
+        return False
+    return True
+
+
+def _after_quote(error: AddressError) -> str:
+    """An address error without the address, which is in front already."""
+    return str(error).partition(": ")[2] or str(error)

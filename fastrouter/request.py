@@ -1,0 +1,84 @@
+"""What routing needs to know of a request packet."""
+
+from typing import NamedTuple
+
+from fastrouter.packet import PacketError
+
+__all__ = ["MAX_KEY", "Head", "read_head"]
+
+MAX_KEY = 255
+"""Longest key, in bytes; a longer value is ignored as if the variable were absent."""
+
+# Lengths of the names looked at, and 0 so that an empty name is caught by the same test. Most variables are
+# dismissed by their length alone, without a copy of the name.
+_LENGTHS = frozenset({0, 9, 11, 12, 14, 20})
+
+
+class Head(NamedTuple):
+    key: bytes
+    """Empty when the packet names none."""
+
+    length: int | None
+    """CONTENT_LENGTH in bytes: 0 when empty, None when absent."""
+
+    idempotent: bool
+    """GET, HEAD, OPTIONS or TRACE: may be sent again to another node (RFC 9110, 9.2.2)."""
+
+    upgrade: bool
+    """The connection becomes something else, a websocket for instance: both sides speak when they like."""
+
+
+_IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})
+
+
+def read_head(block: bytes) -> Head:
+    """Find the key and the shape of the body in a block of variables.
+
+    The key rules are those of uWSGI 2.0.31, in packet order: SERVER_NAME fills an empty key, HTTP_HOST sets
+    it, UWSGI_FASTROUTER_KEY sets and locks it. The loop is written out because it runs for every variable of
+    every request. Raises PacketError when the block is malformed.
+    """
+    key = method = b""
+    locked = upgrade = False
+    length: int | None = None
+    at, end = 0, len(block)
+    try:
+        while at < end:
+            start = at + 2
+            stop = start + block[at] + (block[at + 1] << 8)
+            at = stop + 2 + block[stop] + (block[stop + 1] << 8)
+            if stop - start in _LENGTHS:
+                name = block[start:stop]
+                if name == b"HTTP_HOST":
+                    if not locked and at - stop <= MAX_KEY + 2:
+                        key = block[stop + 2 : at]
+                elif name == b"SERVER_NAME":
+                    if not key and at - stop <= MAX_KEY + 2:
+                        key = block[stop + 2 : at]
+                elif name == b"REQUEST_METHOD":
+                    method = block[stop + 2 : at]
+                elif name == b"CONTENT_LENGTH":
+                    length = decimal(block[stop + 2 : at])
+                elif name == b"UWSGI_FASTROUTER_KEY":
+                    if at - stop <= MAX_KEY + 2:
+                        key = block[stop + 2 : at]
+                        locked = True
+                elif name == b"HTTP_UPGRADE":
+                    upgrade = at > stop + 2
+                elif not name:
+                    raise PacketError(f"empty name at byte {start}")
+    except IndexError:
+        raise PacketError("a record runs over the end of the block") from None
+    if at != end:
+        raise PacketError("a value runs over the end of the block")
+    return Head(key, length, method in _IDEMPOTENT, upgrade)
+
+
+def decimal(text: bytes) -> int:
+    """The number that the leading digits of text say, 0 without any (as C's atoi reads it)."""
+    if text.isdigit():
+        return int(text[:19])
+    digits = 0
+    while digits < len(text) and text[digits : digits + 1].isdigit():
+        digits += 1
+    return int(text[: min(digits, 19)] or 0)

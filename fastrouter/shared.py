@@ -1,0 +1,290 @@
+"""The memory that all processes share: node records, marks and counters.
+
+The master maps it once, before any fork. Every cell is an aligned 64-bit number with one writer, stored in
+one instruction, so that no reader needs a lock and no dead process can hold one.
+
+A node record is longer than a cell, so each slot has room for two: the writer fills the one that is not in
+use and then moves the slot's sequence number, whose lowest bit says which half counts. A reader that finds
+the sequence number unchanged after copying has a whole record; a writer that dies half-way has changed
+nothing. The checksum guards processors that reorder stores.
+"""
+
+import mmap
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+__all__ = [
+    "APP_CELLS",
+    "COUNTERS",
+    "EVERY_SLOT",
+    "WORKER_CELLS",
+    "App",
+    "Counter",
+    "Delta",
+    "Failure",
+    "Layout",
+    "NodeRecord",
+    "SharedState",
+    "Slot",
+    "Table",
+    "Worker",
+    "read_deltas",
+    "read_failures",
+]
+
+_HEADER_CELLS = 16
+WORKER_CELLS = 16
+APP_CELLS = 8
+_SLOT_CELLS = 8
+COUNTERS = 8
+"""Cells of one node in one router worker: Counter's, and room to keep a node on one cache line."""
+
+_RECORD_HEAD = struct.Struct("<IQQHHBBxxHH")
+_HALF = 640
+"""Bytes for one record: its head, a key and an address of at most 255 bytes each, and some to grow."""
+
+
+class Table:
+    """Header cells, written by the subscription server (before it runs, by the master)."""
+
+    GENERATION = 0
+    """Moves at every change of routing."""
+    SLOTS_USED = 1
+    """No slot at or above this number was ever used."""
+    LAST_ID = 2
+    ACCEPTED = 3
+    REFUSED = 4
+
+
+class Worker:
+    """Cells of one router worker, written by it."""
+
+    ACCEPTED = 0
+    SESSIONS = 1
+    ERRORS = 2
+    LOST_LINES = 3
+    GENERATION = 4
+    """The generation of the table that it routes by."""
+    CHEAP = 5
+
+
+class App:
+    """Cells of one thread of an app worker, written by it."""
+
+    BUSY_SINCE = 0
+    """Monotonic nanoseconds at which its current request began, 0 while it waits."""
+    REQUESTS = 1
+
+
+class Slot:
+    """Cells of one node. All but MARK are written by the subscription server."""
+
+    SEQUENCE = 0
+    LAST_ANNOUNCED = 1
+    """Monotonic nanoseconds."""
+    CORES = 2
+    LOAD = 3
+    MARK = 4
+    """Written by any router worker that cannot reach the node: the id of an announced node, or the monotonic
+    nanoseconds of the failure of a configured one. Workers only ever write the same or something newer."""
+
+
+class Counter:
+    """Cells of one node in one router worker, written by that worker."""
+
+    REQUESTS = 0
+    ACTIVE = 1
+    RX = 2
+    """Bytes sent to the node (uWSGI's word for it)."""
+    TX = 3
+    """Bytes received from the node."""
+    FAILURES = 4
+
+
+class NodeRecord(NamedTuple):
+    """What routing needs to know of a node."""
+
+    id: int
+    """Differs for every node that ever used the slot."""
+    order: int
+    """Position in its pool: nodes are kept in the order of their first announcement."""
+    key: bytes
+    address: bytes
+    modifier1: int = 0
+    modifier2: int = 0
+    weight: int = 1
+    backup: int = 0
+
+    def encode(self) -> bytes:
+        body = (
+            _RECORD_HEAD.pack(
+                0,
+                self.id,
+                self.order,
+                self.weight,
+                self.backup,
+                self.modifier1,
+                self.modifier2,
+                len(self.key),
+                len(self.address),
+            )
+            + self.key
+            + self.address
+        )
+        return struct.pack("<I", zlib.crc32(body[4:])) + body[4:]
+
+
+_PAIR = struct.Struct("<QQ")
+
+EVERY_SLOT = 2**64 - 1
+"""The slot of a delta that stands for the whole table."""
+
+
+class Delta(NamedTuple):
+    """What goes down a router worker's pipe when routing changes."""
+
+    generation: int
+    """Of the table after the change."""
+    slot: int
+
+    def encode(self) -> bytes:
+        return bytes(_PAIR.pack(self.generation, self.slot))
+
+
+class Failure(NamedTuple):
+    """What a router worker tells the subscription server about a node that it cannot reach."""
+
+    slot: int
+    id: int
+
+    def encode(self) -> bytes:
+        return bytes(_PAIR.pack(self.slot, self.id))
+
+
+def read_deltas(pipe: int) -> Iterator[Delta]:
+    """What waits in a pipe. Writes of one delta are atomic (pipe(7)), so only whole ones come out."""
+    return map(Delta._make, _PAIR.iter_unpack(os.read(pipe, _READ)))
+
+
+def read_failures(pipe: int) -> Iterator[Failure]:
+    return map(Failure._make, _PAIR.iter_unpack(os.read(pipe, _READ)))
+
+
+_READ = 4096 * _PAIR.size
+
+
+def _decode(half: bytes) -> NodeRecord | None:
+    """The record in a half; None when its checksum is wrong. An unused half decodes to id 0."""
+    crc, id_, order, weight, backup, modifier1, modifier2, key_size, address_size = _RECORD_HEAD.unpack_from(
+        half
+    )
+    end = _RECORD_HEAD.size + key_size + address_size
+    if id_ and zlib.crc32(half[4:end]) != crc:
+        return None
+    key = half[_RECORD_HEAD.size : _RECORD_HEAD.size + key_size]
+    address = half[_RECORD_HEAD.size + key_size : end]
+    return NodeRecord(id_, order, key, address, modifier1, modifier2, weight, backup)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How many of each; decides where everything is."""
+
+    slots: int
+    workers: int
+    apps: int
+    """App worker threads, over all app workers."""
+
+    @property
+    def workers_at(self) -> int:
+        return _HEADER_CELLS
+
+    @property
+    def apps_at(self) -> int:
+        return self.workers_at + self.workers * WORKER_CELLS
+
+    @property
+    def slots_at(self) -> int:
+        return self.apps_at + self.apps * APP_CELLS
+
+    @property
+    def counters_at(self) -> int:
+        return self.slots_at + self.slots * _SLOT_CELLS
+
+    @property
+    def records_at(self) -> int:
+        """In bytes."""
+        return 8 * (self.counters_at + self.workers * self.slots * COUNTERS)
+
+    @property
+    def size(self) -> int:
+        """In bytes. Pages that are never touched cost nothing."""
+        return self.records_at + 2 * _HALF * self.slots
+
+
+class SharedState:
+    """The mapping. Made by the master and inherited by every child."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.fd = os.memfd_create("fastrouter")
+        os.ftruncate(self.fd, layout.size)
+        self._memory = mmap.mmap(self.fd, layout.size)
+        whole = memoryview(self._memory)
+        self.cells = whole[: layout.records_at].cast("Q")
+        self._records = whole[layout.records_at :]
+
+    def close(self) -> None:
+        """Give the mapping back. Nothing may hold a view of it any more."""
+        self.cells.release()
+        self._records.release()
+        self._memory.close()
+        os.close(self.fd)
+
+    def worker_cells(self, worker: int) -> memoryview:
+        """The cells of router worker number worker, from 0."""
+        at = self.layout.workers_at + worker * WORKER_CELLS
+        return self.cells[at : at + WORKER_CELLS]
+
+    def app_cells(self, thread: int) -> memoryview:
+        at = self.layout.apps_at + thread * APP_CELLS
+        return self.cells[at : at + APP_CELLS]
+
+    def counters(self, worker: int) -> memoryview:
+        """One worker's counters of all nodes: COUNTERS cells a slot."""
+        size = self.layout.slots * COUNTERS
+        at = self.layout.counters_at + worker * size
+        return self.cells[at : at + size]
+
+    def total(self, slot: int, counter: int) -> int:
+        """One counter of one node, summed over all router workers."""
+        step = self.layout.slots * COUNTERS
+        at = self.layout.counters_at + slot * COUNTERS + counter
+        return sum(self.cells[at + step * worker] for worker in range(self.layout.workers))
+
+    def slot_cell(self, slot: int, cell: int) -> int:
+        """Where in cells a slot's cell is."""
+        return self.layout.slots_at + slot * _SLOT_CELLS + cell
+
+    def write(self, slot: int, record: NodeRecord | None) -> None:
+        """Put a record in a slot, or with None empty it."""
+        at = self.slot_cell(slot, Slot.SEQUENCE)
+        sequence = self.cells[at] + 1
+        encoded = record.encode() if record else bytes(_RECORD_HEAD.size)
+        start = (2 * slot + (sequence & 1)) * _HALF
+        self._records[start : start + len(encoded)] = encoded
+        self.cells[at] = sequence
+
+    def read(self, slot: int) -> NodeRecord | None:
+        """The record in a slot, whole, or None when the slot is empty."""
+        at = self.slot_cell(slot, Slot.SEQUENCE)
+        while True:
+            sequence = self.cells[at]
+            start = (2 * slot + (sequence & 1)) * _HALF
+            record = _decode(bytes(self._records[start : start + _HALF]))
+            if record is not None and self.cells[at] == sequence:
+                return record if record.id else None

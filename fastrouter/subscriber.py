@@ -1,0 +1,141 @@
+"""The announcing side: what ``subscribe-to`` and ``subscribe2`` say, and the announcements they make."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from fastrouter.subscription import Announcement
+
+__all__ = ["SubscriberError", "Subscription", "parse_keyval", "parse_subscriptions"]
+
+
+class SubscriberError(ValueError):
+    """A subscription that cannot be understood; the message says what was expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """One key, or one file of keys, announced to one subscription server."""
+
+    server: str
+    key: str = ""
+    mapping: str = ""
+    """A file with ``KEY[,MODIFIER1]`` lines, read anew for every round."""
+    address: str = ""
+    """Empty: that of the socket."""
+    socket: int = 0
+    shared: bool = False
+    """The socket is a shared one, counted among those."""
+    modifier1: int = 0
+    modifier2: int = 0
+    weight: int | None = None
+    check: str = ""
+    """A file without which nothing is announced."""
+
+    def announcements(self, template: Announcement) -> Iterator[Announcement]:
+        """What to send now. template has the address, and what all announcements share.
+
+        Raises OSError when the mapping file cannot be read.
+        """
+        weight = template.weight if self.weight is None else self.weight
+        common = replace(template, weight=weight)
+        if not self.mapping:
+            yield replace(common, key=self.key)
+            return
+        with open(self.mapping, encoding="utf-8", errors="surrogateescape") as file:
+            for line in file.read().splitlines():
+                if line and not line.startswith("#"):
+                    key, _, modifier1 = line.partition(",")
+                    yield replace(
+                        common, key=key, modifier1=_digits(modifier1) if modifier1 else common.modifier1
+                    )
+
+
+def parse_subscriptions(subscribe_to: Sequence[str], subscribe2: Sequence[str]) -> list[Subscription]:
+    """Read the options' values, in the order in which uWSGI announces them. Raises SubscriberError."""
+    return [_subscribe_to(text) for text in subscribe_to] + [_subscribe2(text) for text in subscribe2]
+
+
+def parse_keyval(text: str) -> dict[str, str]:
+    """``k=v,k=v``, in which a backslash takes the next character as it is; the last of a repeated k counts."""
+    items = [""]
+    characters = iter(text)
+    for character in characters:
+        if character == "\\":
+            items[-1] += next(characters, "")
+        elif character == ",":
+            items.append("")
+        else:
+            items[-1] += character
+    return {name: value for name, _, value in (item.partition("=") for item in items) if name}
+
+
+def _subscribe_to(text: str) -> Subscription:
+    """``[NAME=|=N=]SERVER:KEY[,MODIFIER1]`` or ``...SERVER:@FILE``."""
+    address, socket, shared, rest = "", 0, False, text
+    if text.startswith("="):
+        number, equals, rest = text[1:].partition("=")
+        if not equals or not number.isdecimal():
+            raise SubscriberError("expected =N= with the number of a shared socket")
+        socket, shared = int(number), True
+    elif "=" in text:
+        address, _, rest = text.partition("=")
+    server, key = _split_server(rest)
+    base = Subscription(server, address=address, socket=socket, shared=shared)
+    if key.startswith("@"):
+        return replace(base, mapping=key[1:])
+    key, _, modifiers = key.partition(",")
+    modifier1, comma, _ = modifiers.partition(",")
+    if comma:
+        raise SubscriberError("announcements cannot be signed by this version")
+    if not key:
+        raise SubscriberError("expected SERVER:KEY")
+    return replace(base, key=key, modifier1=_digits(modifier1))
+
+
+def _split_server(text: str) -> tuple[str, str]:
+    if text.startswith("/"):
+        server, colon, key = text.partition(":")
+    else:
+        bracket = text.find("]") + 1
+        port_at = text.find(":", bracket)
+        end = text.find(":", port_at + 1)
+        server, colon, key = text[:end], ":" if port_at > 0 and end > 0 else "", text[end + 1 :]
+    if not colon or not server:
+        raise SubscriberError("expected SERVER:KEY, with SERVER as HOST:PORT or the path of a UNIX socket")
+    return server, key
+
+
+_IGNORED = frozenset({"backup", "algo", "proto", "vassal", "inactive", "sni_key", "sni_crt", "sni_ca"})
+"""Of subscribe2: what uWSGI 2.0.31 does not send, or says nothing to a fastrouter."""
+
+_KNOWN = frozenset(
+    {"server", "key", "socket", "addr", "address", "weight", "modifier1", "modifier2", "check"}
+)
+
+
+def _subscribe2(text: str) -> Subscription:
+    values = parse_keyval(text)
+    if "sign" in values:
+        raise SubscriberError("announcements cannot be signed by this version")
+    for name in values.keys() - _KNOWN - _IGNORED:
+        raise SubscriberError(f"there is no {name!r} in subscribe2")
+    if not values.get("server") or not values.get("key"):
+        raise SubscriberError("expected server=ADDRESS,key=KEY")
+    key = values["key"]
+    return Subscription(
+        server=values["server"],
+        key="" if key.startswith("@") else key,
+        mapping=key[1:] if key.startswith("@") else "",
+        address=values.get("addr", values.get("address", "")) if "socket" not in values else "",
+        socket=_digits(values.get("socket", "")),
+        modifier1=_digits(values.get("modifier1", "")),
+        modifier2=_digits(values.get("modifier2", "")),
+        weight=_digits(values["weight"]) if "weight" in values else None,
+        check=values.get("check", ""),
+    )
+
+
+def _digits(text: str) -> int:
+    if text and not (text.isascii() and text.isdecimal()):
+        raise SubscriberError(f"expected a whole number, not {text!r}")
+    return int(text or 0)

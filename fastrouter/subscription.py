@@ -1,0 +1,123 @@
+"""The announcement: the datagram by which a node joins, refreshes or leaves a pool.
+
+A uwsgi packet with modifier1 224; modifier2 0 subscribes, anything else unsubscribes. As uWSGI 2.0.31 does,
+the header's size is not looked at, unknown variables are ignored, the last of a repeated variable counts,
+and rubbish after the last good record is ignored. Unlike it, what cannot become a node is refused here.
+"""
+
+from dataclasses import dataclass
+
+from fastrouter.address import AddressError, parse_node
+from fastrouter.packet import HEADER, SUBSCRIPTION, PacketError, encode, records
+from fastrouter.request import MAX_KEY, decimal
+
+__all__ = ["MAX_DATAGRAM", "Announcement", "AnnouncementError", "parse_announcement", "pool_hash"]
+
+MAX_DATAGRAM = 4096
+"""Largest announcement, in bytes (uWSGI 2.0.31 reads no more)."""
+
+MAX_WEIGHT = 65535
+
+
+class AnnouncementError(ValueError):
+    """The datagram cannot become a node; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    key: str
+    address: str
+    unsubscribe: bool = False
+    modifier1: int = 0
+    modifier2: int = 0
+    cores: int = 0
+    load: int = 0
+    weight: int = 1
+    notify: str = ""
+    """Path of the UNIX datagram socket that wants to hear of the node's acceptance."""
+
+    def encode(self) -> bytes:
+        """The datagram, with the variables in the order in which uWSGI 2.0 sends them."""
+        pairs = [
+            (b"key", _bytes(self.key)),
+            (b"address", _bytes(self.address)),
+            (b"modifier1", b"%d" % self.modifier1),
+            (b"modifier2", b"%d" % self.modifier2),
+            (b"cores", b"%d" % self.cores),
+            (b"load", b"%d" % self.load),
+            (b"weight", b"%d" % self.weight),
+        ]
+        if self.notify:
+            pairs.append((b"notify", _bytes(self.notify)))
+        return encode(pairs, SUBSCRIPTION, int(self.unsubscribe))
+
+
+def parse_announcement(datagram: bytes, sender: str = "") -> Announcement:
+    """Read a datagram.
+
+    sender is the numeric address that it came from, if known: a node that announces a port on "all
+    addresses" (``:3031``) is dialled there, since such an address says nothing to another machine.
+    Raises AnnouncementError.
+    """
+    if len(datagram) <= HEADER.size:
+        raise AnnouncementError("too short")
+    if len(datagram) > MAX_DATAGRAM:
+        raise AnnouncementError(f"longer than {MAX_DATAGRAM} bytes")
+    values = _lenient_records(datagram[HEADER.size :])
+    key, address = values.get(b"key", b""), values.get(b"address", b"")
+    if not 0 < len(key) <= MAX_KEY:
+        raise AnnouncementError(f"the key has {len(key)} bytes, expected 1 to {MAX_KEY}")
+    if not 0 < len(address) <= 255:
+        raise AnnouncementError(f"the address has {len(address)} bytes, expected 1 to 255")
+    number = {name: decimal(values.get(name, b"")) for name in _NUMBERS}
+    return Announcement(
+        key=_text(key),
+        address=_dialable(_text(address), sender),
+        unsubscribe=datagram[3] != 0,
+        modifier1=number[b"modifier1"] & 0xFF,
+        modifier2=number[b"modifier2"] & 0xFF,
+        cores=number[b"cores"],
+        load=number[b"load"],
+        weight=min(number[b"weight"] or 1, MAX_WEIGHT),
+        notify=_text(values.get(b"notify", b"")),
+    )
+
+
+_NUMBERS = (b"modifier1", b"modifier2", b"cores", b"load", b"weight")
+
+
+def pool_hash(key: str) -> int:
+    """The number that uWSGI's logs and figures show beside a pool: djb33x over signed chars, modulo 65535."""
+    value = 5381
+    for char in _bytes(key):
+        value = (value * 33 ^ (char - 256 if char > 127 else char)) & 0xFFFFFFFF
+    return value % 65535
+
+
+def _lenient_records(block: bytes) -> dict[bytes, bytes]:
+    values = {}
+    try:
+        for name, value in records(block):
+            values[name] = value
+    except PacketError:
+        pass  # what was read before the bad record counts, as in uWSGI
+    return values
+
+
+def _dialable(address: str, sender: str) -> str:
+    host, colon, port = address.rpartition(":")
+    if sender and colon and host in ("", "0", "0.0.0.0", "[::]"):
+        address = f"[{sender}]:{port}" if ":" in sender else f"{sender}:{port}"
+    try:
+        parse_node(address)
+    except AddressError as error:
+        raise AnnouncementError(f"cannot be dialled: {error}") from None
+    return address
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "surrogateescape")
+
+
+def _bytes(value: str) -> bytes:
+    return value.encode("utf-8", "surrogateescape")

@@ -1,0 +1,55 @@
+"""The figures that SIGUSR1 writes to the log."""
+
+import logging
+from collections.abc import Sequence
+
+import psutil
+
+from fastrouter.shared import App, Table, Worker
+from master.child import Child
+from workers.context import Context
+
+__all__ = ["log_figures"]
+
+log = logging.getLogger("fastrouter")
+
+
+def log_figures(children: Sequence[Child], context: Context) -> None:
+    """One line a child: its process, as the kernel sees it, and its work, as it counts it."""
+    cells = context.state.cells
+    log.info("figures: %d announcements accepted, %d refused", cells[Table.ACCEPTED], cells[Table.REFUSED])
+    for child in children:
+        if not child.is_alive:
+            log.info("figures: %s is %s", child.name, child.state.value)
+            continue
+        try:
+            process = psutil.Process(child.pid)
+            with process.oneshot():
+                times = process.cpu_times()
+                memory = process.memory_info().rss >> 20
+                descriptors = process.num_fds()
+        except psutil.Error:
+            continue  # it died between here and there
+        log.info(
+            "figures: %s (pid %d): %.2f s of CPU, %d MB, %d descriptors%s",
+            child.name,
+            child.pid,
+            times.user + times.system,
+            memory,
+            descriptors,
+            _work(child, context),
+        )
+
+
+def _work(child: Child, context: Context) -> str:
+    if child.role.name == "router worker":
+        cells = context.state.worker_cells(child.index)
+        return f", {cells[Worker.ACCEPTED]} accepted, {cells[Worker.SESSIONS]} open, {cells[Worker.ERRORS]} errors"
+    if child.role.name == "app worker":
+        threads = context.options.app.threads
+        first = child.index * threads
+        served = sum(
+            context.state.app_cells(thread)[App.REQUESTS] for thread in range(first, first + threads)
+        )
+        return f", {served} requests"
+    return ""

@@ -1,0 +1,153 @@
+"""The program from a checked configuration on: sockets, memory, privileges, children."""
+
+import logging
+import os
+import sys
+from typing import NoReturn
+
+from fastrouter.options import Options
+from fastrouter.shared import Layout, SharedState
+from master.child import Role
+from master.daemon import Daemon
+from master.logs import set_up_logging
+from master.privileges import drop_privileges
+from master.sockets import Sockets
+from master.supervisor import PID, Supervisor
+from workers.announcer import run_announcer
+from workers.app import run_app
+from workers.context import Context, Pipe
+from workers.process import die_with_parent, set_title
+from workers.router import run_router
+from workers.subscription_server import run_subscription_server
+
+__all__ = ["run"]
+
+log = logging.getLogger("fastrouter")
+
+
+def run(options: Options) -> int:
+    """Run until stopped. Returns the exit code. Raises BindError and OSError when it cannot start."""
+    master = options.master
+    for assignment in master.env:
+        name, _, value = assignment.partition("=")
+        os.environ[name] = value
+    if master.umask is not None:
+        os.umask(master.umask)
+    sockets = Sockets(options)
+    sockets.bind_shared()
+    if master.chdir:
+        os.chdir(master.chdir)
+    context = Context(options, SharedState(_layout(options)))
+    _bind(context, sockets)
+    daemon = Daemon()
+    if master.daemonize:
+        daemon.detach()
+    set_up_logging(master.daemonize or options.log.logto, options.log.log_date)
+    _announce_start(context)
+    pidfile = _write_pidfile(master.pidfile)
+    if not master.master_as_root:
+        drop_privileges(master.uid, master.gid)
+    set_title("fastrouter-master " + " ".join(options.files), master, master.procname_master)
+    log.info("spawned fastrouter-master (pid: %d)", os.getpid())
+    code = Supervisor(context, _roles(options), _be_child, lambda: daemon.report(0)).run()
+    if options.sockets.vacuum:
+        _vacuum(sockets, pidfile)
+    log.info("goodbye")
+    daemon.report(code or 1)
+    return code
+
+
+def _bind(context: Context, sockets: Sockets) -> None:
+    options = context.options
+    context.shared_listeners = sockets.shared
+    context.router_listeners = sockets.bind(options.router.addresses)
+    context.subscription_listeners = sockets.bind_datagrams(options.router.subscription_server)
+    context.app_listeners = sockets.bind(options.app.sockets)
+    context.ready = _pipe()
+    context.deltas = [_pipe() for _ in range(options.router.processes)]
+    if options.router.subscription_server:
+        context.failures = _pipe()
+
+
+def _pipe() -> Pipe:
+    return Pipe(*os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC))
+
+
+def _layout(options: Options) -> Layout:
+    slots = len(options.router.to) + options.subscription.max_nodes
+    return Layout(slots, options.router.processes, options.app.processes * options.app.threads)
+
+
+def _roles(options: Options) -> list[Role]:
+    roles = []
+    router, announcer = options.router, options.announcer
+    if router.addresses:
+        if router.subscription_server:
+            roles.append(Role("subscription server", 1, run_subscription_server, stop_rank=2))
+        own = (router.uid, router.gid)
+        roles.append(Role("router worker", router.processes, run_router, 1, privileged_as=own))
+    if options.app.sockets:
+        roles.append(Role("app worker", options.app.processes, run_app, stop_rank=1))
+    if announcer.subscribe_to or announcer.subscribe2:
+        roles.append(Role("announcer", 1, run_announcer, stop_rank=0, after="app worker"))
+    return roles
+
+
+def _be_child(context: Context, role: Role, index: int, name: str, parent: int) -> NoReturn:
+    """What a forked process does until its end."""
+    code = 1
+    try:
+        master = context.options.master
+        set_title(f"fastrouter: {name}", master, master.procname)
+        drop_privileges(*_identity(context.options, role))
+        die_with_parent(parent)
+        code = role.run(context, index, lambda: _report_ready(context))
+    except BaseException:
+        log.exception("%s failed", name)
+    finally:
+        sys.stdout.flush()
+        os._exit(code)
+
+
+def _report_ready(context: Context) -> None:
+    assert context.ready is not None
+    os.write(context.ready.writer, PID.pack(os.getpid()))
+
+
+def _identity(options: Options, role: Role) -> tuple[str, str]:
+    """User and group of a child: the role's own, or those that the master did not take on itself."""
+    user, group = role.privileged_as
+    master = options.master
+    if master.master_as_root:
+        return user or master.uid, group or master.gid
+    return user, group
+
+
+def _announce_start(context: Context) -> None:
+    for listener in context.router_listeners:
+        log.info("fastrouter bound on %s", listener.name)
+    for listener in context.subscription_listeners:
+        log.info("subscription server bound on %s", listener.name)
+    for listener in context.app_listeners:
+        log.info("app workers bound on %s", listener.name)
+    if context.options.router.cheap:
+        log.info("starting fastrouter in cheap mode")
+
+
+def _write_pidfile(path: str) -> str:
+    """Returns the absolute path, which stays right whatever the working directory becomes."""
+    if path:
+        path = os.path.abspath(path)
+        log.info("writing pidfile to %s", path)
+        with open(path, "w", encoding="ascii") as file:
+            file.write(f"{os.getpid()}\n")
+    return path
+
+
+def _vacuum(sockets: Sockets, pidfile: str) -> None:
+    try:
+        sockets.remove_files()
+        if pidfile:
+            os.unlink(pidfile)
+    except OSError as error:
+        log.warning("vacuum: %s", error)

@@ -1,0 +1,205 @@
+"""Binding every socket, before anything is forked and while privileges last."""
+
+import errno
+import grp
+import ipaddress
+import os
+import pwd
+import socket
+import stat
+import struct
+from collections.abc import Iterable
+
+import psutil
+
+from fastrouter.address import Binding, Inherited, Shared, Tcp, Unix, parse_binding, show
+from fastrouter.options import Options, SocketOptions
+from workers.context import Listener
+
+__all__ = ["BindError", "Sockets"]
+
+_ANNOUNCEMENT_QUEUE = 1 << 20
+"""Bytes of datagrams to hold while the subscription server is busy or being replaced."""
+
+
+class BindError(Exception):
+    """A socket cannot be had; the message says which and why."""
+
+
+class Sockets:
+    """All sockets of one configuration, and the files that some of them left."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options.sockets
+        self._files: list[tuple[str, int]] = []
+        """Path and inode of the UNIX sockets made here."""
+        self.shared: list[Listener] = []
+
+    def bind_shared(self) -> None:
+        """The shared sockets, which =N refers to. Raises BindError."""
+        for text in self._options.shared_socket:
+            self.shared.append(self._listen(text, deferred=True))
+        for text in self._options.undeferred_shared_socket:
+            self.shared.append(self._listen(text, deferred=False))
+
+    def bind(self, addresses: Iterable[str]) -> list[Listener]:
+        """Listening sockets for addresses. Raises BindError."""
+        return [self._listen(text, deferred=True) for text in addresses]
+
+    def bind_datagrams(self, addresses: Iterable[str]) -> list[Listener]:
+        """Datagram sockets for announcements. Raises BindError."""
+        return [_name_errors(text, self._datagrams) for text in addresses]
+
+    def remove_files(self) -> None:
+        """Remove the UNIX sockets made here, unless somebody has put another in the place."""
+        for path, inode in self._files:
+            try:
+                if os.stat(path).st_ino == inode:
+                    os.unlink(path)
+            except FileNotFoundError:
+                pass
+
+    def _listen(self, text: str, deferred: bool) -> Listener:
+        binding = parse_binding(text)
+        if isinstance(binding, Shared):
+            return self.shared[binding.number]
+        return _name_errors(text, lambda text: self._stream(binding, deferred))
+
+    def _stream(self, binding: Binding, deferred: bool) -> Listener:
+        if isinstance(binding, Inherited):
+            sock = _inherited(binding.fd)
+        elif isinstance(binding, Tcp):
+            sock = self._tcp(binding, deferred)
+        else:
+            assert isinstance(binding, Unix)
+            if self._options.abstract_socket:
+                binding = Unix(binding.path, abstract=True)
+            sock = self._unix(binding, socket.SOCK_STREAM)
+            sock.listen(self._options.listen)
+        sock.setblocking(False)
+        return Listener(show(sock.getsockname()), sock)
+
+    def _tcp(self, binding: Tcp, deferred: bool) -> socket.socket:
+        family, address = _resolve(binding)
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if self._options.reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if self._options.so_keepalive:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if self._options.freebind:
+            sock.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+        if deferred and not self._options.no_defer_accept:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, self._options.socket_timeout)
+        sock.bind(address)
+        sock.listen(self._options.listen)
+        return sock
+
+    def _unix(self, binding: Unix, kind: int) -> socket.socket:
+        sock = socket.socket(socket.AF_UNIX, kind)
+        if binding.abstract:
+            sock.bind(binding.sockaddr)
+            return sock
+        _remove_stale(binding.path, kind)
+        sock.bind(binding.path)
+        self._files.append((binding.path, os.stat(binding.path).st_ino))
+        if kind == socket.SOCK_STREAM:
+            _set_access(binding.path, self._options)
+        return sock
+
+    def _datagrams(self, text: str) -> Listener:
+        binding = parse_binding(text)
+        if isinstance(binding, Unix):
+            sock = self._unix(binding, socket.SOCK_DGRAM)
+        else:
+            assert isinstance(binding, Tcp)
+            family, address = _resolve(binding)
+            sock = socket.socket(family, socket.SOCK_DGRAM)
+            _prepare_udp(sock, address[0])
+            sock.bind(address)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _ANNOUNCEMENT_QUEUE)
+        sock.setblocking(False)
+        return Listener(show(sock.getsockname()), sock)
+
+
+_IP_FREEBIND = 15
+
+
+def _name_errors(text: str, make: object) -> Listener:
+    """Turn what goes wrong into a BindError that names the address."""
+    assert callable(make)
+    try:
+        listener = make(text)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if error.errno == errno.EADDRINUSE:
+            reason += "; another program, or another instance of this one, has it"
+        raise BindError(f"cannot bind {text}: {reason}") from None
+    assert isinstance(listener, Listener)
+    return listener
+
+
+def _resolve(binding: Tcp) -> tuple[int, tuple[str, int]]:
+    """Family and numeric address. An empty host is all IPv4 addresses, as in uWSGI."""
+    host = _of_interface(binding.host) if binding.is_pattern else binding.host or "0.0.0.0"
+    found = socket.getaddrinfo(host, binding.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, _, _, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+    return family, (str(address[0]), binding.port)
+
+
+def _of_interface(pattern: str) -> str:
+    """The first address of any interface that begins as pattern says, ``192.*`` for instance."""
+    wanted = pattern.removesuffix("*")
+    for addresses in psutil.net_if_addrs().values():
+        for entry in addresses:
+            if entry.family == socket.AF_INET and entry.address.startswith(wanted):
+                return str(entry.address)
+    raise OSError(errno.EADDRNOTAVAIL, f"no interface has an address that begins with {wanted}")
+
+
+def _inherited(fd: int) -> socket.socket:
+    sock = socket.socket(fileno=fd)
+    if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        sock.detach()
+        raise OSError(errno.EINVAL, f"descriptor {fd} is not a listening socket")
+    return sock
+
+
+def _remove_stale(path: str, kind: int) -> None:
+    """Make room for a UNIX socket. One that somebody listens on stays, and so does what is no socket."""
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise OSError(errno.EEXIST, "there is a file of that name, and it is not a socket")
+    with socket.socket(socket.AF_UNIX, kind | socket.SOCK_NONBLOCK) as probe:
+        error = probe.connect_ex(path)
+    if error == errno.ECONNREFUSED:
+        os.unlink(path)
+    elif error != errno.ENOENT:
+        raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+
+def _set_access(path: str, options: SocketOptions) -> None:
+    if options.chmod_socket is not None:
+        os.chmod(path, options.chmod_socket)
+    if options.chown_socket:
+        user, _, group = options.chown_socket.partition(":")
+        uid = (int(user) if user.isdecimal() else pwd.getpwnam(user).pw_uid) if user else -1
+        gid = (int(group) if group.isdecimal() else grp.getgrnam(group).gr_gid) if group else -1
+        os.chown(path, uid, gid)
+
+
+def _prepare_udp(sock: socket.socket, host: str) -> None:
+    """Multicast groups are joined, broadcasts allowed.
+
+    No SO_REUSEADDR otherwise: with it, a second program would take all announcements and nobody would know.
+    """
+    address = ipaddress.ip_address(host.partition("%")[0])
+    if address.is_multicast and address.version == 4:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        member = struct.pack("=4sI", address.packed, socket.INADDR_ANY)
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, member)
+    elif host == "255.255.255.255":
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)

@@ -1,0 +1,203 @@
+"""The supervisor: forks the children, reaps them, replaces them, and stops them in order.
+
+Signal handlers do nothing but wake the loop; everything happens in it, one thing after the other.
+"""
+
+import logging
+import os
+import selectors
+import signal
+import struct
+import time
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from master.child import Child, Role, State
+from master.figures import log_figures
+from master.harakiri import Harakiri
+from workers.context import Context
+from workers.process import BOOT_FAILURE
+
+__all__ = ["PID", "Supervisor"]
+
+log = logging.getLogger("fastrouter")
+
+PID = struct.Struct("<q")
+"""What a child writes into the ready pipe."""
+
+_AT_ONCE = 5.0
+"""Seconds that children have to end when they are told to end at once."""
+
+_SIGNALS = (
+    signal.SIGCHLD,
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+)
+
+
+BeChild = Callable[[Context, Role, int, str, int], NoReturn]
+"""What a fresh child calls: with its role, index, name and the master's pid."""
+
+
+class Supervisor:
+    """Keeps the children of all roles until it is told to stop."""
+
+    def __init__(
+        self, context: Context, roles: Sequence[Role], be_child: BeChild, on_ready: Callable[[], None]
+    ) -> None:
+        self._context = context
+        self._children = [Child(role, index) for role in roles for index in range(role.count)]
+        self._be_child = be_child
+        self._on_ready = on_ready
+        self._all_ready = False
+        self._exit_code = 0
+        self._stop_signal: signal.Signals | None = None
+        self._rank = -1
+        """Of the roles that are being stopped."""
+        self._deadline = float("inf")
+        self._harakiri = Harakiri(context)
+        self._selector = selectors.DefaultSelector()
+        self._signal_reader, self._signal_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def run(self) -> int:
+        """Supervise until stopped. Returns the exit code of the program."""
+        self._selector.register(self._signal_reader, selectors.EVENT_READ, self._take_signals)
+        assert self._context.ready is not None
+        self._selector.register(self._context.ready.reader, selectors.EVENT_READ, self._take_ready)
+        signal.set_wakeup_fd(self._signal_writer, warn_on_full_buffer=False)
+        for number in _SIGNALS:
+            signal.signal(number, lambda number, frame: None)
+        while True:
+            self._start_due(time.monotonic())
+            if self._stop_signal is not None and not self._go_on_stopping():
+                return self._exit_code
+            for key, _ in self._selector.select(self._wait()):
+                key.data()
+            self._harakiri.kill_overdue(self._children)
+
+    def _wait(self) -> float:
+        """Seconds until something is due, one at most."""
+        now = time.monotonic()
+        due = [child.due for child in self._children if child.state is State.WAITING and child.due > now]
+        return max(0.0, min([*due, self._deadline, now + 1.0]) - now)
+
+    def _start_due(self, now: float) -> None:
+        if self._stop_signal is not None:
+            return
+        for child in self._children:
+            if child.state is State.WAITING and child.due <= now and self._may_start(child.role):
+                again = child.born > 0
+                child.forked(self._fork(child), now)
+                log.info("%s %s (pid: %d)", "respawned" if again else "spawned", child.name, child.pid)
+
+    def _fork(self, child: Child) -> int:
+        parent = os.getpid()
+        pid = os.fork()
+        if pid:
+            return pid
+        signal.set_wakeup_fd(-1)
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        # A terminal's SIGINT is for the master alone, which stops the children in order.
+        os.setpgid(0, 0)
+        self._selector.close()
+        os.close(self._signal_reader)
+        os.close(self._signal_writer)
+        return self._be_child(self._context, child.role, child.index, child.name, parent)
+
+    def _may_start(self, role: Role) -> bool:
+        return all(child.was_ready for child in self._children if child.role.name == role.after)
+
+    def _take_ready(self) -> None:
+        assert self._context.ready is not None
+        data = os.read(self._context.ready.reader, 4096)
+        ready = {pid for (pid,) in PID.iter_unpack(data)}
+        for child in self._children:
+            if child.pid in ready:
+                child.ready()
+        if not self._all_ready and all(child.was_ready for child in self._children):
+            self._all_ready = True
+            self._on_ready()
+
+    def _take_signals(self) -> None:
+        for number in os.read(self._signal_reader, 64):
+            match signal.Signals(number):
+                case signal.SIGCHLD:
+                    self._reap()
+                case signal.SIGTERM:
+                    self._stop(signal.SIGTERM)
+                case signal.SIGINT | signal.SIGQUIT:
+                    self._stop(signal.SIGINT)
+                case signal.SIGUSR1:
+                    log_figures(self._children, self._context)
+                case signal.SIGHUP:
+                    log.warning("SIGHUP: this version cannot reload; stop and start it instead")
+
+    def _reap(self) -> None:
+        """Take every dead child. Unknown ones are orphans, inherited as PID 1; they need no words."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            for child in self._children:
+                if child.pid == pid:
+                    self._buried(child, os.waitstatus_to_exitcode(status))
+
+    def _buried(self, child: Child, code: int) -> None:
+        pid, expected = child.pid, child.state is State.STOPPING or code == 0
+        delay = child.died(time.monotonic())
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        if expected:
+            log.info("%s is gone (pid: %d)", child.name, pid)
+        elif code == BOOT_FAILURE and not any(
+            other.was_ready for other in self._children if other.role is child.role
+        ):
+            log.error(
+                "%s cannot start (pid: %d); there is no point in trying again, stopping", child.name, pid
+            )
+            self._exit_code = BOOT_FAILURE
+            self._stop(signal.SIGINT)
+        elif delay > 1:
+            log.error("%s died of %s (pid: %d), %d times in a row; next try in %.0f s",
+                      child.name, how, pid, child.deaths, delay)  # fmt: skip
+        else:
+            log.error("%s died of %s (pid: %d)", child.name, how, pid)
+
+    def _stop(self, how: signal.Signals) -> None:
+        """Begin to stop, or stop faster: gracefully, at once, with force."""
+        if self._stop_signal is not None:
+            how = signal.SIGKILL if self._stop_signal is signal.SIGINT else signal.SIGINT
+        words = {signal.SIGTERM: "gracefully", signal.SIGINT: "at once", signal.SIGKILL: "with force"}
+        log.info("stopping %s...", words[how])
+        self._stop_signal = how
+        mercy = self._context.options.master.mercy if how is signal.SIGTERM else _AT_ONCE
+        self._deadline = time.monotonic() + mercy
+        if self._rank >= 0:
+            self._signal_rank()
+
+    def _go_on_stopping(self) -> bool:
+        """See to it that the next rank is told to end when the one before is gone. False when all are."""
+        if time.monotonic() >= self._deadline and self._stop_signal is not signal.SIGKILL:
+            log.warning("some children did not end in time")
+            self._stop_signal = signal.SIGKILL
+            self._deadline = float("inf")
+            self._signal_rank()
+        while not any(child.is_alive for child in self._children if child.role.stop_rank <= self._rank):
+            if not any(child.is_alive for child in self._children):
+                return False
+            self._rank += 1
+            self._signal_rank()
+        return True
+
+    def _signal_rank(self) -> None:
+        assert self._stop_signal is not None
+        for child in self._children:
+            if child.is_alive and child.role.stop_rank <= self._rank:
+                child.state = State.STOPPING
+                os.kill(child.pid, self._stop_signal)

@@ -1,0 +1,123 @@
+"""The announcer: tells subscription servers of the local application, and takes it back at the end."""
+
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+
+from fastrouter.subscriber import Subscription, parse_subscriptions
+from fastrouter.subscription import Announcement
+from workers.context import Context
+from workers.loop import Loop
+
+__all__ = ["Announcer", "run_announcer"]
+
+log = logging.getLogger("fastrouter")
+
+
+def run_announcer(context: Context, index: int, ready: Callable[[], None]) -> int:
+    """Announce until told to stop, then unsubscribe. Returns the exit code."""
+    announcer = Announcer(context)
+    announcer.loop.handle_signals({signal.SIGTERM: announcer.stop, signal.SIGINT: announcer.stop})
+    ready()
+    announcer.announce()
+    announcer.loop.run()
+    announcer.unsubscribe()
+    return 0
+
+
+class Announcer:
+    """Sends rounds of announcements."""
+
+    def __init__(self, context: Context) -> None:
+        self.loop = Loop(self._tick)
+        self._context = context
+        options = context.options
+        self._subscriptions = parse_subscriptions(
+            options.announcer.subscribe_to, options.announcer.subscribe2
+        )
+        self._frequency = options.announcer.frequency
+        self._seconds = 0
+        self._announced: dict[tuple[str, str, str], Announcement] = {}
+        """What is to be unsubscribed, by server, key and address."""
+        for text in (*options.announcer.subscribe_to, *options.announcer.subscribe2):
+            log.info("subscribing to %s", text)
+
+    def announce(self) -> None:
+        """Send one round, and unsubscribe what the round before had and this one has not."""
+        current = {}
+        for subscription in self._subscriptions:
+            for announcement in self._of(subscription):
+                current[subscription.server, announcement.key, announcement.address] = announcement
+        for gone in self._announced.keys() - current.keys():
+            self._unsubscribe(gone)
+        self._announced = current
+        for (server, _, _), announcement in current.items():
+            _send(server, announcement)
+
+    def unsubscribe(self) -> None:
+        """Take everything back."""
+        for name in self._announced:
+            self._unsubscribe(name)
+
+    def stop(self) -> None:
+        self.loop.running = False
+
+    def _tick(self) -> None:
+        """As uWSGI does: a second after the start, and then at every multiple of the frequency."""
+        self._seconds += 1
+        if self._seconds == 1 or self._seconds % self._frequency == 0:
+            self.announce()
+
+    def _unsubscribe(self, name: tuple[str, str, str]) -> None:
+        server, key, address = name
+        log.info("unsubscribing %s (%s) from %s", key, address, server)
+        _send(server, Announcement(key, address, unsubscribe=True))
+
+    def _of(self, subscription: Subscription) -> Iterator[Announcement]:
+        if subscription.check and not os.path.exists(subscription.check):
+            return
+        try:
+            yield from subscription.announcements(self._template(subscription))
+        except (OSError, ValueError) as error:
+            log.warning("cannot announce %s: %s", subscription.mapping, error)
+
+    def _template(self, subscription: Subscription) -> Announcement:
+        options = self._context.options
+        cores = options.app.processes * options.app.threads
+        override = options.announcer.with_modifier1
+        return Announcement(
+            key="",
+            address=subscription.address or self._address(subscription),
+            modifier1=subscription.modifier1 if override is None else override,
+            modifier2=subscription.modifier2,
+            cores=cores,
+            weight=cores if options.announcer.auto_weight else options.announcer.weight,
+            notify=options.announcer.notify_socket,
+        )
+
+    def _address(self, subscription: Subscription) -> str:
+        context = self._context
+        listeners = context.shared_listeners if subscription.shared else context.app_listeners
+        number = subscription.socket if subscription.socket < len(listeners) else 0
+        return listeners[number].name
+
+
+def _send(server: str, announcement: Announcement) -> None:
+    """Send one datagram. Nobody answers; what fails is logged and tried again in the next round."""
+    try:
+        family, address = _resolve(server)
+        with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
+            sock.sendto(announcement.encode(), address)
+    except (OSError, ValueError) as error:
+        log.warning("cannot announce %s to %s: %s", announcement.key, server, error)
+
+
+def _resolve(server: str) -> tuple[int, tuple[str, int] | str]:
+    """Where a server is now. A name may mean another machine than a round ago."""
+    host, colon, port = server.rpartition(":")
+    if not colon or server.startswith("/"):
+        return socket.AF_UNIX, server
+    found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_DGRAM)
+    return found[0][0], (str(found[0][4][0]), int(port))

@@ -1,0 +1,145 @@
+"""The app worker: accepts uwsgi requests and serves them with the user's WSGI application.
+
+For the local application beside a router; serving WSGI well is not what this project exists for.
+"""
+
+import logging
+import os
+import select
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from fastrouter.packet import HEADER, PacketError
+from fastrouter.shared import App
+from workers.context import Context
+from workers.process import BOOT_FAILURE
+from workers.requestlog import Served, format_request
+from workers.usercode import LoadError, load_application
+from workers.wsgi import PING, Handler, PacketReader, read_packet
+
+__all__ = ["run_app"]
+
+log = logging.getLogger("fastrouter.app")
+requests = logging.getLogger("fastrouter.requests")
+
+_CLIENT_TIMEOUT = 60
+"""Seconds that a client may take to send or to take something."""
+
+_EXCLUSIVE = 1 << 28
+
+
+def run_app(context: Context, index: int, ready: Callable[[], None]) -> int:
+    """Be app worker number index until told to stop. Returns the exit code."""
+    options = context.options.app
+    where = options.wsgi_file or options.module
+    try:
+        application = load_application(options)
+    except LoadError as error:
+        log.error("cannot load the application: %s", error)
+        return BOOT_FAILURE
+    except (Exception, SystemExit):
+        log.exception("cannot load the application from %s", where)
+        return BOOT_FAILURE
+    worker = AppWorker(context, index, application)
+    ready()
+    worker.run()
+    return 0
+
+
+class AppWorker:
+    """Threads that each wait for a connection, serve it, and wait again."""
+
+    def __init__(self, context: Context, index: int, application: Callable[..., Any]) -> None:
+        self._options = context.options.app
+        self._index = index
+        self._application = application
+        self._listeners = {listener.socket.fileno(): listener.socket for listener in context.app_listeners}
+        first = index * self._options.threads
+        self._cells = [context.state.app_cells(first + thread) for thread in range(self._options.threads)]
+        self._served = 0
+        self._stopping = False
+        self._drain = False
+        self._wake_reader, wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._wake_writer = wake_writer
+        # A byte in this pipe wakes all threads and stays there.
+        signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, self._on_term)
+        signal.signal(signal.SIGINT, lambda number, frame: os._exit(0))
+
+    def run(self) -> None:
+        """Serve until stopped, in this thread and as many others as configured."""
+        threads = [
+            threading.Thread(target=self._serve_all, args=(number,), name=f"app thread {number}")
+            for number in range(1, self._options.threads)
+        ]
+        for thread in threads:
+            thread.start()
+        self._serve_all(0)
+        for thread in threads:
+            thread.join()
+
+    def _on_term(self, number: int, frame: object) -> None:
+        self._stopping = self._drain = True
+
+    def _serve_all(self, thread: int) -> None:
+        cells = self._cells[thread]
+        cells[App.BUSY_SINCE] = 0
+        with select.epoll() as epoll:
+            epoll.register(self._wake_reader, select.EPOLLIN)
+            for fd in self._listeners:
+                epoll.register(fd, select.EPOLLIN | _EXCLUSIVE)
+            while not self._stopping:
+                for fd, _ in epoll.poll(maxevents=1):
+                    if fd in self._listeners:
+                        self._accept(fd, thread)
+        # Whoever is in the backlog was told that this application is here.
+        while self._drain and any(self._accept(fd, thread) for fd in self._listeners):
+            pass
+
+    def _accept(self, fd: int, thread: int) -> bool:
+        try:
+            connection, _ = self._listeners[fd].accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return False
+        except OSError as error:
+            log.error("cannot accept: %s", error)
+            return False
+        cells = self._cells[thread]
+        cells[App.BUSY_SINCE] = time.monotonic_ns()
+        with connection:
+            try:
+                connection.settimeout(_CLIENT_TIMEOUT)
+                self._serve(connection, thread)
+            except (OSError, EOFError, PacketError) as error:
+                log.debug("a connection ended: %s", error)
+        cells[App.BUSY_SINCE] = 0
+        cells[App.REQUESTS] += 1
+        return True
+
+    def _serve(self, connection: socket.socket, thread: int) -> None:
+        started = time.monotonic()
+        reader = PacketReader(connection)
+        modifier1, _, variables, size = read_packet(reader)
+        if modifier1 == PING:
+            connection.sendall(HEADER.pack(PING, 0, 1))
+            return
+        if modifier1:
+            log.warning("there is nothing here for requests with modifier1 %d", modifier1)
+            return
+        handler = Handler(connection, reader, variables, self._options.threads > 1)
+        status, headers, header_bytes, body_bytes = handler.serve(self._application)
+        self._served += 1
+        if not self._options.disable_logging:
+            seconds = time.monotonic() - started
+            served = Served(
+                variables, status, headers, header_bytes, body_bytes, seconds, size,
+                len(variables), self._index + 1, thread, self._served,
+            )  # fmt: skip
+            requests.info("%s", format_request(served, self._options.logformat))
+        if self._options.max_requests and self._served >= self._options.max_requests:
+            self._stopping = True
+            os.write(self._wake_writer, b"\0")

@@ -1,0 +1,44 @@
+"""What the master prepares before it forks, and every child works with."""
+
+import socket
+from dataclasses import dataclass, field
+
+from fastrouter.options import Options
+from fastrouter.shared import SharedState
+
+__all__ = ["Context", "Listener", "Pipe"]
+
+
+@dataclass(slots=True)
+class Listener:
+    """A bound socket."""
+
+    name: str
+    """Its real address, as configurations write it."""
+    socket: socket.socket
+
+
+@dataclass(frozen=True, slots=True)
+class Pipe:
+    """Both ends; the master keeps them open, so that what is in the pipe survives any child."""
+
+    reader: int
+    writer: int
+
+
+@dataclass(slots=True)
+class Context:
+    """Everything that outlives a child."""
+
+    options: Options
+    state: SharedState
+    router_listeners: list[Listener] = field(default_factory=list)
+    app_listeners: list[Listener] = field(default_factory=list)
+    shared_listeners: list[Listener] = field(default_factory=list)
+    subscription_listeners: list[Listener] = field(default_factory=list)
+    deltas: list[Pipe] = field(default_factory=list)
+    """One for each router worker: from the subscription server."""
+    failures: Pipe | None = None
+    """From all router workers to the subscription server."""
+    ready: Pipe | None = None
+    """From all children to the master."""

@@ -1,0 +1,96 @@
+"""Whether a router worker accepts: it does while nothing speaks against it."""
+
+import errno
+import logging
+import select
+from _socket import socket as PlainSocket
+from collections.abc import Callable, Sequence
+from enum import Enum
+from typing import cast
+
+from workers.context import Listener
+from workers.loop import Event, Loop
+
+__all__ = ["Gate", "Reason"]
+
+log = logging.getLogger("fastrouter")
+
+# Wakes one of the workers that wait for the same socket instead of all (epoll_ctl(2)).
+_EXCLUSIVE = 1 << 28
+
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+class Reason(Enum):
+    """Why a worker does not accept. Connections wait in the backlog, or another process takes them."""
+
+    CHEAP = "cheap"
+    FULL = "full"
+    """It has as many sessions as its descriptors allow."""
+    EXHAUSTED = "exhausted"
+    """The kernel gave no descriptor; asked again a second later."""
+    DRAINING = "draining"
+
+
+class Gate:
+    """Watches the listening sockets, or does not watch them at all."""
+
+    def __init__(self, loop: Loop, listeners: Sequence[Listener], admit: Callable[[int], None]) -> None:
+        self.reasons: set[Reason] = set()
+        self._loop = loop
+        self._admit = admit
+        self._open = False
+        # The C type's accept() returns a bare descriptor; making a socket object of it would cost two calls.
+        self._listeners = {
+            listener.socket.fileno(): cast(PlainSocket, listener.socket) for listener in listeners
+        }
+
+    def close(self, reason: Reason) -> bool:
+        """Do not accept for a reason. False when that reason was there already."""
+        if reason in self.reasons:
+            return False
+        self.reasons.add(reason)
+        self.update()
+        return True
+
+    def reopen(self, reason: Reason) -> bool:
+        """A reason is gone. False when it was not there."""
+        if reason not in self.reasons:
+            return False
+        self.reasons.remove(reason)
+        self.update()
+        return True
+
+    def update(self) -> None:
+        """Watch or leave alone, as the reasons say."""
+        if self._open is not bool(self.reasons):
+            return
+        self._open = not self.reasons
+        for fd in self._listeners:
+            if self._open:
+                self._loop.watch(fd, select.EPOLLIN | _EXCLUSIVE, self._accept)
+            else:
+                self._loop.unwatch(fd)
+
+    def accept_waiting(self) -> None:
+        """Take whatever waits in the backlogs, for a worker that is about to leave."""
+        for fd in self._listeners:
+            while self._take(fd):
+                pass
+
+    def _accept(self, event: Event) -> None:
+        self._take(event[0])
+
+    def _take(self, fd: int) -> bool:
+        try:
+            client, _ = self._listeners[fd]._accept()  # type: ignore[attr-defined]
+        except (BlockingIOError, ConnectionAbortedError):
+            return False  # another worker was faster, or the client did not wait
+        except OSError as error:
+            if error.errno not in _EXHAUSTED:
+                raise
+            if self.close(Reason.EXHAUSTED):
+                log.error("cannot accept: %s; trying again in a second", error.strerror)
+            return False
+        self._admit(client)
+        return True

@@ -1,0 +1,97 @@
+"""The event loop of the router workers, the subscription server and the announcer.
+
+Each watched descriptor has one function, called with the (descriptor, events) pair that epoll reported; a
+generator's ``send`` will do, and is done with when the generator ends.
+
+A descriptor that is closed while its event still waits in the batch may by then be another connection's:
+whoever is called must bear an event for which there is nothing to read.
+"""
+
+import os
+import select
+import signal
+import time
+from collections.abc import Callable, Mapping
+
+__all__ = ["PAUSE", "Event", "Loop"]
+
+Event = tuple[int, int]
+"""(descriptor, EPOLL* bits)"""
+
+PAUSE = 0.01
+"""Seconds; what is worth waiting for, but tells nobody when it happens."""
+
+_NO_EVENT: Event = (-1, 0)
+
+
+class Loop:
+    """Waits for events until stopped, and calls tick once a second."""
+
+    def __init__(self, tick: Callable[[], None], max_events: int = 64) -> None:
+        self._epoll = select.epoll()
+        self.register = self._epoll.register
+        """The system call alone, for who keeps handlers itself."""
+        self.handlers: dict[int, Callable[[Event], object]] = {}
+        self.running = True
+        self._tick = tick
+        self._max_events = max_events
+        self._signal_handlers: dict[int, Callable[[], None]] = {}
+        self._paused: list[Callable[[Event], object]] = []
+
+    def watch(self, fd: int, events: int, handler: Callable[[Event], object]) -> None:
+        """Call handler at events on fd; on one watched already, change what is watched for."""
+        if fd in self.handlers:
+            self._epoll.modify(fd, events)
+        else:
+            self._epoll.register(fd, events)
+        self.handlers[fd] = handler
+
+    def unwatch(self, fd: int) -> None:
+        """Stop watching a descriptor that stays open."""
+        if self.handlers.pop(fd, None) is not None:
+            self._epoll.unregister(fd)
+
+    def pause(self, handler: Callable[[Event], object]) -> None:
+        """Call handler once, some PAUSE seconds from now, with an event of no descriptor."""
+        self._paused.append(handler)
+
+    def handle_signals(self, handlers: Mapping[signal.Signals, Callable[[], None]]) -> None:
+        """Call a function, in the loop, after its signal has arrived."""
+        reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        # The interpreter writes the number of each signal to the pipe; the handlers have nothing to do.
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        for number, handler in handlers.items():
+            self._signal_handlers[number] = handler
+            signal.signal(number, lambda number, frame: None)
+        self.watch(reader, select.EPOLLIN, self._take_signals)
+
+    def run(self) -> None:
+        """Go round until running is false."""
+        poll, handlers, clock = self._epoll.poll, self.handlers, time.monotonic
+        next_tick = clock() + 1.0
+        while self.running:
+            wait = max(0.0, next_tick - clock())
+            for event in poll(min(wait, PAUSE) if self._paused else wait, self._max_events):
+                handler = handlers.get(event[0])
+                if handler is not None:
+                    try:
+                        handler(event)
+                    except StopIteration:
+                        pass  # the session that ran there is over
+            if self._paused:
+                self._resume_paused()
+            if clock() >= next_tick:
+                next_tick = clock() + 1.0
+                self._tick()
+
+    def _resume_paused(self) -> None:
+        paused, self._paused = self._paused, []
+        for handler in paused:
+            try:
+                handler(_NO_EVENT)
+            except StopIteration:
+                pass
+
+    def _take_signals(self, event: Event) -> None:
+        for number in os.read(event[0], 64):
+            self._signal_handlers[number]()

@@ -1,0 +1,254 @@
+"""A session: one client connection, from accept to close.
+
+It is a generator that yields when it must wait, and is resumed with the event that came. What is particular
+to a protocol is only how the request is read (see ``fastrouter.py``); everything from the key on is here.
+
+Only the node is watched as a rule. The client is watched when there is something to wait for from it: a body,
+room for what it has not taken yet, or, once the session is old enough, its leaving.
+"""
+
+import errno
+import logging
+import os
+import socket
+from _socket import socket as PlainSocket
+from collections.abc import Generator
+from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
+from typing import TYPE_CHECKING, NamedTuple
+
+from fastrouter.node import Node
+from workers.loop import Event
+
+if TYPE_CHECKING:
+    from workers.router import Router
+
+__all__ = ["SWEEP", "BadRequest", "Request", "Session", "read_client"]
+
+log = logging.getLogger("fastrouter.session")
+
+SWEEP: Event = (-1, 0)
+"""Resumes a session that has become old enough to notice that its client left."""
+
+_STREAM = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
+_GONE = EPOLLHUP | EPOLLERR
+
+_FAIR = 16
+"""Full buffers to move for one session before others have their turn."""
+
+_LINGER = 2
+"""Seconds to go on reading from a client after its answer (nginx's lingering_timeout is 5)."""
+
+
+class BadRequest(Exception):
+    """The client sent something that is no request."""
+
+
+class Request(NamedTuple):
+    """What a protocol has read."""
+
+    key: bytes
+    packet: bytes
+    """What the node is sent first, with any body bytes that came along."""
+    body_left: int | None
+    """Bytes of the body still to come from the client; None when only its end of file can tell."""
+    repeatable: bool
+    """Another node may be tried when one closes without an answer."""
+
+
+class Session:
+    """The state that the router looks at from outside; the rest is local to the generator."""
+
+    __slots__ = ("client", "generator", "limit", "node_fd", "old", "resume", "router", "touched")
+
+    def __init__(self, router: "Router", client: int) -> None:
+        self.router = router
+        self.client = client
+        self.node_fd = -1
+        self.touched = router.seconds
+        """The second of the last event."""
+        self.limit = router.timeout
+        """Seconds without an event after which TimeoutError is thrown in."""
+        self.old = False
+        self.generator = self._run()
+        self.resume = self.generator.send
+
+    def _run(self) -> Generator[None, Event, None]:
+        router = self.router
+        sock: PlainSocket | None = None
+        tries = 0
+        try:
+            request = yield from router.read_request(self)
+            for node in router.candidates(request.key):
+                sock = PlainSocket(node.family, _STREAM)
+                self.node_fd = sock.fileno()
+                error = sock.connect_ex(node.sockaddr)
+                if error in (errno.EINPROGRESS, errno.EAGAIN):
+                    error = yield from self._connect(sock, node, error)
+                if error:
+                    router.connect_failed(node, error, tries)
+                elif (yield from self._relay(sock, node, request)) or not request.repeatable:
+                    break
+                router.close_node(self, sock)
+                tries += 1
+                if tries > router.max_retries:
+                    break
+        except (BadRequest, TimeoutError, OSError) as error:
+            router.count_error()
+            log.debug("session ends: %s", error)
+        except Exception:
+            router.count_error()
+            log.exception("a session failed; this is a bug")
+        finally:
+            if sock is not None:
+                router.close_node(self, sock)
+            router.close(self)
+
+    def _connect(self, sock: PlainSocket, node: Node, error: int) -> Generator[None, Event, int]:
+        """Wait for a connection that is not made at once. Returns its error number, 0 when it is made."""
+        loop = self.router.loop
+        self.touched, self.limit = self.router.seconds, self.router.connect_timeout
+        try:
+            while error == errno.EAGAIN:  # a UNIX socket whose backlog is full
+                loop.pause(self.resume)
+                yield
+                error = sock.connect_ex(node.sockaddr)
+            if error == errno.EINPROGRESS:
+                loop.watch(self.node_fd, EPOLLOUT, self.resume)
+                while (yield)[0] != self.node_fd:
+                    pass
+                error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        except TimeoutError:
+            return errno.EAGAIN if error == errno.EAGAIN else errno.ETIMEDOUT
+        finally:
+            self.touched, self.limit = self.router.seconds, self.router.timeout
+        return error
+
+    def _relay(self, sock: PlainSocket, node: Node, request: Request) -> Generator[None, Event, bool]:
+        """Move bytes both ways until the node has said everything, or the client is gone.
+
+        Returns False when the node said nothing and the client still waits.
+        """
+        router, client, node_fd = self.router, self.client, self.node_fd
+        watch, resume, buffer = router.loop.watch, self.resume, router.buffer
+        packet = _with_modifiers(request.packet, node.header)
+        received, uploaded = 0, len(packet)
+        left, half_closed = request.body_left, False
+        router.begin(node)
+        up, down = _send(sock, packet), b""
+        node_events = client_events = 0
+        try:
+            while True:
+                # What is watched follows from what can move: nothing is read that cannot be passed on.
+                wanted = (EPOLLOUT if up else 0) | (0 if down else EPOLLIN | EPOLLRDHUP)
+                if wanted != node_events:
+                    watch(node_fd, wanted, resume)
+                    node_events = wanted
+                wanted = (EPOLLOUT if down else 0) | (0 if up or half_closed or left == 0 else EPOLLIN)
+                if wanted != client_events:
+                    watch(client, wanted, resume)
+                    client_events = wanted
+                fd, events = yield
+                self.touched = router.seconds
+                if fd == node_fd:
+                    if up and events != EPOLLIN:
+                        up = _send(sock, up)
+                    if not down and events != EPOLLOUT:
+                        n, down, ended = _download(sock, client, buffer, events & EPOLLRDHUP)
+                        received += n
+                        if ended:
+                            break
+                elif fd == client:
+                    if down and events != EPOLLIN:
+                        down = down[_write(client, down) :]
+                    if events & EPOLLIN and not up and not half_closed:
+                        data = read_client(client, len(buffer))
+                        if data:
+                            up = _send(sock, data)
+                            uploaded += len(data)
+                            left = left and max(left - len(data), 0)
+                        elif data is not None:
+                            half_closed = True
+                            _shutdown(sock)
+                    elif events & _GONE:
+                        return True
+                elif left == 0:
+                    left = None  # old enough to be watched for its leaving
+        finally:
+            router.end(node, uploaded - len(up), received)
+        if left and not half_closed:
+            yield from self._linger()
+        return received > 0
+
+    def _linger(self) -> Generator[None, Event, None]:
+        """The answer is out, but the client still sends: closing now would reset it before it reads that."""
+        self.limit = _LINGER
+        with socket.socket(fileno=os.dup(self.client)) as client:
+            _shutdown(client)
+        self.router.loop.watch(self.client, EPOLLIN, self.resume)
+        while read_client(self.client, 65536) != b"":
+            yield
+
+
+def read_client(client: int, size: int) -> bytes | None:
+    """Up to size bytes, none at the end of file; None when there is nothing to read yet."""
+    try:
+        return os.read(client, size)
+    except BlockingIOError:
+        return None
+
+
+def _with_modifiers(packet: bytes, header: tuple[int, int]) -> bytes:
+    """The packet with the node's modifiers in place of the client's, which are always lost (as in uWSGI)."""
+    if packet[0] == header[0] and packet[3] == header[1]:
+        return packet
+    return b"%c%b%c%b" % (header[0], packet[1:3], header[1], packet[4:])
+
+
+def _send(sock: PlainSocket, data: bytes) -> bytes:
+    """Send to the node; returns what did not fit."""
+    try:
+        n = sock.send(data)
+    except BlockingIOError:
+        return data
+    except (BrokenPipeError, ConnectionResetError):
+        return b""  # it takes no more, but its answer may be on the way
+    return data[n:] if n < len(data) else b""
+
+
+def _write(client: int, data: bytes | memoryview) -> int:
+    """Write to the client; returns the number of bytes taken."""
+    try:
+        return os.write(client, data)
+    except BlockingIOError:
+        return 0
+
+
+def _download(sock: PlainSocket, client: int, buffer: memoryview, closing: int) -> tuple[int, bytes, bool]:
+    """Move what the node has said to the client.
+
+    closing says that the node has closed its side, so that there is no point in waiting between reads.
+    Returns the bytes received, those that the client did not take, and whether the node has said everything.
+    """
+    received, size = 0, len(buffer)
+    while True:
+        try:
+            n = sock.recv_into(buffer)
+        except BlockingIOError:
+            return received, b"", False
+        except ConnectionError:
+            return received, b"", True
+        if not n:
+            return received, b"", True
+        received += n
+        sent = _write(client, buffer[:n])
+        if sent < n:
+            return received, bytes(buffer[sent:n]), False
+        if not closing and (n < size or received > _FAIR * size):
+            return received, b"", False
+
+
+def _shutdown(sock: PlainSocket) -> None:
+    try:
+        sock.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass  # it is closed already

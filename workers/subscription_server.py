@@ -1,0 +1,162 @@
+"""The subscription server: takes announcements and keeps the routing table. The only one that writes it."""
+
+import logging
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable
+
+from fastrouter.shared import EVERY_SLOT, Delta, Table, read_failures
+from fastrouter.subscription import (
+    MAX_DATAGRAM,
+    Announcement,
+    AnnouncementError,
+    parse_announcement,
+    pool_hash,
+)
+from fastrouter.table import Entry, Outcome, SubscriptionTable, TableFull
+from workers.context import Context
+from workers.loop import Event, Loop
+
+__all__ = ["SubscriptionServer", "run_subscription_server"]
+
+log = logging.getLogger("fastrouter")
+
+_BATCH = 64
+"""Datagrams to take from one socket before the others have their turn."""
+
+_REFUSALS_LOGGED = 10
+"""In a second; a flood of bad datagrams must not become a flood of lines."""
+
+
+def run_subscription_server(context: Context, index: int, ready: Callable[[], None]) -> int:
+    """Be the subscription server until told to stop. Returns the exit code."""
+    server = SubscriptionServer(context)
+    server.loop.handle_signals({signal.SIGTERM: server.stop, signal.SIGINT: server.stop})
+    server.start()
+    ready()
+    server.loop.run()
+    return 0
+
+
+class SubscriptionServer:
+    """Datagrams in, deltas out."""
+
+    def __init__(self, context: Context) -> None:
+        assert context.failures is not None
+        self.loop = Loop(self._tick)
+        self._cells = context.state.cells
+        self._table = SubscriptionTable(context.state, first_slot=len(context.options.router.to))
+        self._tolerance = context.options.subscription.tolerance
+        self._sockets = {
+            listener.socket.fileno(): listener.socket for listener in context.subscription_listeners
+        }
+        self._pipes = [pipe.writer for pipe in context.deltas]
+        self._behind: set[int] = set()
+        """Pipes that were full; their workers read the whole table when there is room again."""
+        self._failures = context.failures.reader
+        self._refused = 0
+        pid = os.getpid()
+        self._as_subscription = f"[uwsgi-subscription for pid {pid}]"
+        self._as_router = f"[uWSGI fastrouter pid {pid}]"
+
+    def start(self) -> None:
+        """Go on from what a predecessor left, which may have died between a change and its delta."""
+        for fd in self._sockets:
+            self.loop.watch(fd, select.EPOLLIN, self._receive)
+        self.loop.watch(self._failures, select.EPOLLIN, self._take_failures)
+        self._cells[Table.GENERATION] += 1
+        self._publish(Delta(self._cells[Table.GENERATION], EVERY_SLOT))
+
+    def stop(self) -> None:
+        self.loop.running = False
+
+    def _receive(self, event: Event) -> None:
+        sock = self._sockets[event[0]]
+        for _ in range(_BATCH):
+            try:
+                datagram, sender = sock.recvfrom(MAX_DATAGRAM + 1)
+            except BlockingIOError:
+                return
+            host = sender[0].partition("%")[0] if isinstance(sender, tuple) else ""
+            try:
+                self._take(parse_announcement(datagram, host))
+            except AnnouncementError as error:
+                self._refuse(str(error), host)
+            except TableFull:
+                self._refuse("the table is full (subscription-max-nodes)", host)
+
+    def _take(self, announcement: Announcement) -> None:
+        outcome, delta = self._table.announce(announcement, time.monotonic())
+        if outcome is Outcome.UNKNOWN:
+            return
+        self._cells[Table.ACCEPTED] += 1
+        key, address = announcement.key, announcement.address
+        if outcome is Outcome.NEW_POOL:
+            log.info("%s new pool: %s (hash key: %d)", self._as_subscription, key, pool_hash(key))
+        if outcome in (Outcome.NEW_POOL, Outcome.NEW_NODE):
+            log.info("%s %s => new node: %s", self._as_subscription, key, address)
+            self._acknowledge(announcement)
+        elif outcome is Outcome.REMOVED:
+            log.info("%s %s => marking %s as failed", self._as_router, key, address)
+        if delta is not None:
+            self._publish(delta)
+
+    def _refuse(self, reason: str, host: str) -> None:
+        self._cells[Table.REFUSED] += 1
+        self._refused += 1
+        if self._refused <= _REFUSALS_LOGGED:
+            origin = host or "a local sender"
+            log.warning("%s refused an announcement from %s: %s", self._as_subscription, origin, reason)
+
+    def _acknowledge(self, announcement: Announcement) -> None:
+        """Tell the socket that an announcement names that its node was taken."""
+        if not announcement.notify:
+            return
+        text = f"[subscription ack] {announcement.key} => new node: {announcement.address}"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
+            try:
+                sock.sendto(text.encode("utf-8", "surrogateescape"), os.fsencode(announcement.notify))
+            except OSError as error:
+                log.debug("no acknowledgement to %s: %s", announcement.notify, error)
+
+    def _take_failures(self, event: Event) -> None:
+        for failure in read_failures(event[0]):
+            failed = self._table.fail(failure.slot, failure.id)
+            if failed is not None:
+                self._publish(failed[1])
+
+    def _tick(self) -> None:
+        if self._refused > _REFUSALS_LOGGED:
+            more = self._refused - _REFUSALS_LOGGED
+            log.warning("%s refused %d more announcements", self._as_subscription, more)
+        self._refused = 0
+        for entry, delta in self._table.expire(time.monotonic(), self._tolerance):
+            self._log_silence(entry)
+            self._publish(delta)
+
+    def _log_silence(self, entry: Entry) -> None:
+        log.info(
+            "%s %s => marking %s as failed (no announce received in %d seconds)",
+            self._as_subscription,
+            entry.key,
+            entry.address,
+            self._tolerance,
+        )
+
+    def _publish(self, delta: Delta) -> None:
+        data = delta.encode()
+        for pipe in self._pipes:
+            if pipe not in self._behind:
+                try:
+                    os.write(pipe, data)
+                except BlockingIOError:
+                    self._behind.add(pipe)
+                    self.loop.watch(pipe, select.EPOLLOUT, self._catch_up)
+
+    def _catch_up(self, event: Event) -> None:
+        os.write(event[0], Delta(self._cells[Table.GENERATION], EVERY_SLOT).encode())
+        self._behind.remove(event[0])
+        self.loop.unwatch(event[0])

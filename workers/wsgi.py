@@ -1,0 +1,136 @@
+"""WSGI over uwsgi: one request on one connection, with wsgiref's handler."""
+
+import io
+import logging
+import socket
+from collections.abc import Callable
+from typing import Any, BinaryIO, cast
+from wsgiref.handlers import SimpleHandler
+from wsgiref.headers import Headers
+
+from fastrouter.packet import HEADER, PacketError, records
+from fastrouter.request import decimal
+
+__all__ = ["PING", "Handler", "PacketReader", "read_packet"]
+
+log = logging.getLogger("fastrouter.app")
+
+PING = 100
+"""modifier1 of a ping; the answer is the same with modifier2 1."""
+
+
+class PacketReader(io.RawIOBase):
+    """Reads a connection, and after limit bytes says that it ends: a body is only as long as it says."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self.limit = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer)[: self.limit]
+        if not view:
+            return 0
+        n = self._connection.recv_into(view)
+        self.limit -= n
+        return n
+
+    def exactly(self, size: int) -> bytes:
+        """Raises EOFError when the connection ends before."""
+        data = bytearray()
+        while len(data) < size:
+            chunk = self._connection.recv(size - len(data))
+            if not chunk:
+                raise EOFError(f"the connection ended after {len(data)} of {size} bytes")
+            data += chunk
+        return bytes(data)
+
+
+def read_packet(reader: PacketReader) -> tuple[int, int, dict[str, str], int]:
+    """Read a packet: modifier1, modifier2, the variables, the size of the block.
+
+    Leaves reader at the body, limited to its length. Raises EOFError and PacketError.
+    """
+    modifier1, size, modifier2 = HEADER.unpack(reader.exactly(HEADER.size))
+    block = reader.exactly(size)
+    try:
+        variables = {name.decode("latin-1"): value.decode("latin-1") for name, value in records(block)}
+    except PacketError as error:
+        raise PacketError(f"invalid request: {error}") from None
+    reader.limit = decimal(variables.get("CONTENT_LENGTH", "").encode("latin-1"))
+    return modifier1, modifier2, variables, size
+
+
+class _Output(io.RawIOBase):
+    """The connection, with everything that is written counted."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self.count = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._connection.sendall(data)
+        self.count += len(data)
+        return len(data)
+
+
+class Handler(SimpleHandler):
+    """Runs the application for one request."""
+
+    http_version = "1.1"
+    server_software = None
+    # Set by wsgiref's BaseHandler, and missing in its type stubs.
+    status: str | None
+    headers: Headers | None
+    bytes_sent: int
+    result: Any
+    os_environ: dict[str, str] = {}  # noqa: RUF012 - wsgiref's way of saying that nothing is inherited
+
+    def __init__(
+        self, connection: socket.socket, reader: PacketReader, variables: dict[str, str], threads: bool
+    ) -> None:
+        self._output = _Output(connection)
+        variables.setdefault("SCRIPT_NAME", "")
+        super().__init__(
+            cast(BinaryIO, io.BufferedReader(reader)),
+            cast(BinaryIO, self._output),
+            _Errors(),
+            variables,
+            multithread=threads,
+            multiprocess=True,
+        )
+
+    def serve(self, application: Callable[..., Any]) -> tuple[str, int, int, int]:
+        """Answer. Returns the status, the number of headers, and the bytes of head and body."""
+        self.run(application)
+        body = self.bytes_sent
+        return (
+            self.status or "-",
+            len(self.headers.items()) if self.headers else 0,
+            self._output.count - body,
+            body,
+        )
+
+    def close(self) -> None:
+        """wsgiref forgets the outcome here; it is still wanted, for the log."""
+        close = getattr(self.result, "close", None)
+        if close is not None:
+            close()
+
+    def log_exception(self, exc_info: Any) -> None:
+        log.error("the application failed", exc_info=exc_info)
+
+
+class _Errors(io.TextIOBase):
+    """wsgi.errors: lines go to the log."""
+
+    def write(self, text: str) -> int:
+        for line in text.splitlines():
+            if line.strip():
+                log.error("%s", line)
+        return len(text)
