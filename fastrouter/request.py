@@ -1,7 +1,5 @@
 """What routing needs to know of a request packet."""
 
-from typing import NamedTuple
-
 from fastrouter.packet import PacketError
 
 __all__ = ["MAX_KEY", "Head", "read_head"]
@@ -14,19 +12,14 @@ MAX_KEY = 255
 _LENGTHS = frozenset({0, 9, 11, 12, 14, 20})
 
 
-class Head(NamedTuple):
-    key: bytes
-    """Empty when the packet names none."""
+Head = tuple[bytes, int | None, bool, bool]
+"""What read_head returns; a plain tuple, as it is made for every request:
 
-    length: int | None
-    """CONTENT_LENGTH in bytes: 0 when empty, None when absent."""
-
-    idempotent: bool
-    """GET, HEAD, OPTIONS or TRACE: may be sent again to another node (RFC 9110, 9.2.2)."""
-
-    upgrade: bool
-    """The connection becomes something else, a websocket for instance: both sides speak when they like."""
-
+the key, empty when the packet names none;
+CONTENT_LENGTH in bytes, 0 when empty, None when absent;
+whether the method is GET, HEAD, OPTIONS or TRACE, and so may be sent again to another node (RFC 9110, 9.2.2);
+whether the connection becomes something else, a websocket for instance: both sides speak when they like.
+"""
 
 _IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})
 
@@ -71,7 +64,7 @@ def read_head(block: bytes) -> Head:
         raise PacketError("a record runs over the end of the block") from None
     if at != end:
         raise PacketError("a value runs over the end of the block")
-    return Head(key, length, method in _IDEMPOTENT, upgrade)
+    return key, length, method in _IDEMPOTENT, upgrade
 
 
 def decimal(text: bytes) -> int:

@@ -56,7 +56,7 @@ def parse_subscriptions(subscribe_to: Sequence[str], subscribe2: Sequence[str]) 
 
 
 def parse_keyval(text: str) -> dict[str, str]:
-    """``k=v,k=v``, in which a backslash takes the next character as it is; the last of a repeated k counts."""
+    """``k=v,k=v``; a backslash takes the next character as it is; the last of a repeated k counts."""
     items = [""]
     characters = iter(text)
     for character in characters:

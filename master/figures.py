@@ -44,7 +44,8 @@ def log_figures(children: Sequence[Child], context: Context) -> None:
 def _work(child: Child, context: Context) -> str:
     if child.role.name == "router worker":
         cells = context.state.worker_cells(child.index)
-        return f", {cells[Worker.ACCEPTED]} accepted, {cells[Worker.SESSIONS]} open, {cells[Worker.ERRORS]} errors"
+        accepted, sessions, errors = cells[Worker.ACCEPTED], cells[Worker.SESSIONS], cells[Worker.ERRORS]
+        return f", {accepted} accepted, {sessions} open, {errors} errors"
     if child.role.name == "app worker":
         threads = context.options.app.threads
         first = child.index * threads

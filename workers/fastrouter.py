@@ -4,9 +4,9 @@ from collections.abc import Generator
 from select import EPOLLIN
 
 from fastrouter.packet import HEADER, PacketError
-from fastrouter.request import Head, read_head
+from fastrouter.request import read_head
 from workers.loop import Event
-from workers.session import BadRequest, Request, Session, read_client
+from workers.session import BadRequest, Session, read_client
 
 __all__ = ["read_request"]
 
@@ -14,8 +14,8 @@ _FIRST_READ = 16384
 """Enough for almost every packet in one call; a longer one is read on."""
 
 
-def read_request(session: Session) -> Generator[None, Event, Request]:
-    """Read the header and all variables of a packet, and what came with them of the body.
+def read_request(session: Session) -> Generator[None, Event, None]:
+    """Read the header and all variables of a packet, and what came with them of the body, into the session.
 
     Raises BadRequest for what is no packet or has no key, OSError when the client fails.
     """
@@ -24,13 +24,17 @@ def read_request(session: Session) -> Generator[None, Event, Request]:
         data = yield from _read_on(session, data)
     end = _size(data)
     try:
-        head = read_head(data[HEADER.size : end])
+        session.key, length, idempotent, upgrade = read_head(data[HEADER.size : end])
     except PacketError as error:
         raise BadRequest(str(error)) from None
-    if not head.key:
+    if not session.key:
         raise BadRequest("no key")
-    alone = len(data) == end
-    return Request(head.key, data, _body_left(head, len(data) - end), head.idempotent and alone)
+    session.packet = data
+    session.repeatable = idempotent and len(data) == end
+    if upgrade or (length is None and not idempotent):
+        session.body_left = None  # nobody knows; where no length is said, only some methods have no body
+    else:
+        session.body_left = max((length or 0) - (len(data) - end), 0)
 
 
 def _size(data: bytes | bytearray) -> int:
@@ -54,10 +58,3 @@ def _read_on(session: Session, first: bytes | None) -> Generator[None, Event, by
         session.touched = session.router.seconds
     loop.unwatch(session.client)
     return bytes(data)
-
-
-def _body_left(head: Head, got: int) -> int | None:
-    """Bytes of the body to expect. Where no length is said, only methods without a body have none."""
-    if head.upgrade or (head.length is None and not head.idempotent):
-        return None
-    return max((head.length or 0) - got, 0)

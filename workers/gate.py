@@ -21,6 +21,10 @@ _EXCLUSIVE = 1 << 28
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
+_BATCH = 16
+"""Connections to accept at a time. Sessions that run abreast wake their nodes less often than one by one."""
+
+
 class Reason(Enum):
     """Why a worker does not accept. Connections wait in the backlog, or another process takes them."""
 
@@ -79,7 +83,9 @@ class Gate:
                 pass
 
     def _accept(self, event: Event) -> None:
-        self._take(event[0])
+        for _ in range(_BATCH):
+            if not self._take(event[0]):
+                break
 
     def _take(self, fd: int) -> bool:
         try:

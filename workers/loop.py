@@ -10,7 +10,6 @@ whoever is called must bear an event for which there is nothing to read.
 import os
 import select
 import signal
-import time
 from collections.abc import Callable, Mapping
 
 __all__ = ["PAUSE", "Event", "Loop"]
@@ -33,9 +32,8 @@ class Loop:
         """The system call alone, for who keeps handlers itself."""
         self.handlers: dict[int, Callable[[Event], object]] = {}
         self.running = True
-        self._tick = tick
         self._max_events = max_events
-        self._signal_handlers: dict[int, Callable[[], None]] = {}
+        self._signal_handlers: dict[int, Callable[[], None]] = {int(signal.SIGALRM): tick}
         self._paused: list[Callable[[Event], object]] = []
 
     def watch(self, fd: int, events: int, handler: Callable[[Event], object]) -> None:
@@ -56,22 +54,22 @@ class Loop:
         self._paused.append(handler)
 
     def handle_signals(self, handlers: Mapping[signal.Signals, Callable[[], None]]) -> None:
-        """Call a function, in the loop, after its signal has arrived."""
+        """Call a function, in the loop, after its signal has arrived; and tick, from now on."""
         reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         # The interpreter writes the number of each signal to the pipe; the handlers have nothing to do.
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-        for number, handler in handlers.items():
-            self._signal_handlers[number] = handler
+        self._signal_handlers.update({int(number): handler for number, handler in handlers.items()})
+        for number in self._signal_handlers:
             signal.signal(number, lambda number, frame: None)
+        # One timer for the whole process: a time limit on every wait would cost the kernel a timer each.
+        signal.setitimer(signal.ITIMER_REAL, 1.0, 1.0)
         self.watch(reader, select.EPOLLIN, self._take_signals)
 
     def run(self) -> None:
         """Go round until running is false."""
-        poll, handlers, clock = self._epoll.poll, self.handlers, time.monotonic
-        next_tick = clock() + 1.0
+        poll, handlers = self._epoll.poll, self.handlers
         while self.running:
-            wait = max(0.0, next_tick - clock())
-            for event in poll(min(wait, PAUSE) if self._paused else wait, self._max_events):
+            for event in poll(PAUSE if self._paused else -1, self._max_events):
                 handler = handlers.get(event[0])
                 if handler is not None:
                     try:
@@ -80,9 +78,6 @@ class Loop:
                         pass  # the session that ran there is over
             if self._paused:
                 self._resume_paused()
-            if clock() >= next_tick:
-                next_tick = clock() + 1.0
-                self._tick()
 
     def _resume_paused(self) -> None:
         paused, self._paused = self._paused, []

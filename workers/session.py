@@ -14,7 +14,7 @@ import socket
 from _socket import socket as PlainSocket
 from collections.abc import Generator
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from fastrouter.node import Node
 from workers.loop import Event
@@ -22,7 +22,7 @@ from workers.loop import Event
 if TYPE_CHECKING:
     from workers.router import Router
 
-__all__ = ["SWEEP", "BadRequest", "Request", "Session", "read_client"]
+__all__ = ["SWEEP", "BadRequest", "Session", "read_client"]
 
 log = logging.getLogger("fastrouter.session")
 
@@ -31,6 +31,9 @@ SWEEP: Event = (-1, 0)
 
 _STREAM = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
 _GONE = EPOLLHUP | EPOLLERR
+
+_WAIT = frozenset({errno.EINPROGRESS, errno.EAGAIN})
+"""Connect errors that say: not yet."""
 
 _FAIR = 16
 """Full buffers to move for one session before others have their turn."""
@@ -43,22 +46,23 @@ class BadRequest(Exception):
     """The client sent something that is no request."""
 
 
-class Request(NamedTuple):
-    """What a protocol has read."""
-
-    key: bytes
-    packet: bytes
-    """What the node is sent first, with any body bytes that came along."""
-    body_left: int | None
-    """Bytes of the body still to come from the client; None when only its end of file can tell."""
-    repeatable: bool
-    """Another node may be tried when one closes without an answer."""
-
-
 class Session:
     """The state that the router looks at from outside; the rest is local to the generator."""
 
-    __slots__ = ("client", "generator", "limit", "node_fd", "old", "resume", "router", "touched")
+    __slots__ = (
+        "body_left",
+        "client",
+        "generator",
+        "key",
+        "limit",
+        "node_fd",
+        "old",
+        "packet",
+        "repeatable",
+        "resume",
+        "router",
+        "touched",
+    )
 
     def __init__(self, router: "Router", client: int) -> None:
         self.router = router
@@ -69,6 +73,14 @@ class Session:
         self.limit = router.timeout
         """Seconds without an event after which TimeoutError is thrown in."""
         self.old = False
+        # What the protocol reads:
+        self.key = b""
+        self.packet = b""
+        """What the node is sent first, with any body bytes that came along."""
+        self.body_left: int | None = 0
+        """Bytes of the body still to come from the client; None when only its end of file can tell."""
+        self.repeatable = False
+        """Another node may be tried when one closes without an answer."""
         self.generator = self._run()
         self.resume = self.generator.send
 
@@ -77,16 +89,17 @@ class Session:
         sock: PlainSocket | None = None
         tries = 0
         try:
-            request = yield from router.read_request(self)
-            for node in router.candidates(request.key):
+            yield from router.read_request(self)
+            for node in router.candidates(self.key):
                 sock = PlainSocket(node.family, _STREAM)
                 self.node_fd = sock.fileno()
-                error = sock.connect_ex(node.sockaddr)
-                if error in (errno.EINPROGRESS, errno.EAGAIN):
-                    error = yield from self._connect(sock, node, error)
+                packet = _with_modifiers(self.packet, node.header)
+                error, rest = _dial(sock, node, packet)
+                if error in _WAIT:
+                    error, rest = yield from self._connect(sock, node, packet, error)
                 if error:
                     router.connect_failed(node, error, tries)
-                elif (yield from self._relay(sock, node, request)) or not request.repeatable:
+                elif (yield from self._relay(sock, node, rest)) or not self.repeatable:
                     break
                 router.close_node(self, sock)
                 tries += 1
@@ -103,38 +116,41 @@ class Session:
                 router.close_node(self, sock)
             router.close(self)
 
-    def _connect(self, sock: PlainSocket, node: Node, error: int) -> Generator[None, Event, int]:
-        """Wait for a connection that is not made at once. Returns its error number, 0 when it is made."""
+    def _connect(
+        self, sock: PlainSocket, node: Node, packet: bytes, error: int
+    ) -> Generator[None, Event, tuple[int, bytes]]:
+        """Wait for a connection that is not made at once. Returns what _dial does."""
         loop = self.router.loop
         self.touched, self.limit = self.router.seconds, self.router.connect_timeout
+        rest = packet
         try:
             while error == errno.EAGAIN:  # a UNIX socket whose backlog is full
                 loop.pause(self.resume)
                 yield
-                error = sock.connect_ex(node.sockaddr)
+                error, rest = _dial(sock, node, packet)
             if error == errno.EINPROGRESS:
                 loop.watch(self.node_fd, EPOLLOUT, self.resume)
                 while (yield)[0] != self.node_fd:
                     pass
                 error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                rest = packet if error else _send(sock, packet)
         except TimeoutError:
-            return errno.EAGAIN if error == errno.EAGAIN else errno.ETIMEDOUT
+            error = error if error == errno.EAGAIN else errno.ETIMEDOUT
         finally:
             self.touched, self.limit = self.router.seconds, self.router.timeout
-        return error
+        return error, rest
 
-    def _relay(self, sock: PlainSocket, node: Node, request: Request) -> Generator[None, Event, bool]:
+    def _relay(self, sock: PlainSocket, node: Node, up: bytes) -> Generator[None, Event, bool]:
         """Move bytes both ways until the node has said everything, or the client is gone.
 
         Returns False when the node said nothing and the client still waits.
         """
         router, client, node_fd = self.router, self.client, self.node_fd
         watch, resume, buffer = router.loop.watch, self.resume, router.buffer
-        packet = _with_modifiers(request.packet, node.header)
-        received, uploaded = 0, len(packet)
-        left, half_closed = request.body_left, False
+        received, uploaded = 0, len(self.packet)
+        left, half_closed = self.body_left, False
         router.begin(node)
-        up, down = _send(sock, packet), b""
+        down = b""
         node_events = client_events = 0
         try:
             while True:
@@ -204,6 +220,25 @@ def _with_modifiers(packet: bytes, header: tuple[int, int]) -> bytes:
     return b"%c%b%c%b" % (header[0], packet[1:3], header[1], packet[4:])
 
 
+def _dial(sock: PlainSocket, node: Node, packet: bytes) -> tuple[int, bytes]:
+    """Connect and send at once: on one machine the connection is made before connect() returns.
+
+    Returns the error number, 0 when connected, and what of the packet is still to be sent.
+    """
+    error = sock.connect_ex(node.sockaddr)
+    if error and error != errno.EINPROGRESS:
+        return error, packet
+    try:
+        n = sock.send(packet)
+    except BlockingIOError:
+        return error, packet
+    except (BrokenPipeError, ConnectionResetError):
+        return 0, b""  # connected, and closed already; reading will tell
+    except OSError as failed:
+        return failed.errno or errno.EIO, packet
+    return 0, packet[n:]
+
+
 def _send(sock: PlainSocket, data: bytes) -> bytes:
     """Send to the node; returns what did not fit."""
     try:
@@ -226,7 +261,8 @@ def _write(client: int, data: bytes | memoryview) -> int:
 def _download(sock: PlainSocket, client: int, buffer: memoryview, closing: int) -> tuple[int, bytes, bool]:
     """Move what the node has said to the client.
 
-    closing says that the node has closed its side, so that there is no point in waiting between reads.
+    closing says that the node had closed its side before this call: a read that comes out short was its last,
+    and the one that would say so is spared.
     Returns the bytes received, those that the client did not take, and whether the node has said everything.
     """
     received, size = 0, len(buffer)
@@ -243,8 +279,9 @@ def _download(sock: PlainSocket, client: int, buffer: memoryview, closing: int) 
         sent = _write(client, buffer[:n])
         if sent < n:
             return received, bytes(buffer[sent:n]), False
-        if not closing and (n < size or received > _FAIR * size):
-            return received, b"", False
+        if n < size or received > _FAIR * size:
+            # All that was there has been read; if the node had closed by then, that was everything.
+            return received, b"", bool(closing) and n < size
 
 
 def _shutdown(sock: PlainSocket) -> None:
