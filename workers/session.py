@@ -164,7 +164,8 @@ class Session:
                     watch(client, wanted, resume)
                     client_events = wanted
                 fd, events = yield
-                self.touched = router.seconds
+                if fd >= 0:
+                    self.touched = router.seconds
                 if fd == node_fd:
                     if up and events != EPOLLIN:
                         up = _send(sock, up)

@@ -9,6 +9,9 @@ __all__ = ["expand"]
 
 _ENVIRONMENT = re.compile(r"\$\(([^()]*?)\)")
 _FILE = re.compile(r"@\(([^()]*?)\)")
+_MAX_REPLACEMENTS = 1000
+"""In one value; more can only come from a placeholder that leads back to itself."""
+
 _PLACEHOLDER = re.compile(r"%\(([^()]*?)\)")
 
 
@@ -55,7 +58,7 @@ def _with_contents(pair: Pair) -> Pair:
 
 def _placeholders(text: str, values: Mapping[str, str], used: set[str]) -> str:
     """Replace placeholders, also those that a replacement brings, but not one that it begins with."""
-    at = 0
+    at = replaced = 0
     while match := _PLACEHOLDER.search(text, at):
         value = _evaluate(match[1], values, used)
         if value is None:
@@ -63,7 +66,8 @@ def _placeholders(text: str, values: Mapping[str, str], used: set[str]) -> str:
             continue
         text = text[: match.start()] + value + text[match.end() :]
         at = match.start() + 1
-        if len(text) > 1 << 20:
+        replaced += 1
+        if replaced > _MAX_REPLACEMENTS:
             raise ConfigError(f"%({match[1]}) refers to itself")
     return text
 

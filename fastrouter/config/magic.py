@@ -15,7 +15,7 @@ from fastrouter import __version__
 
 __all__ = ["Magic"]
 
-_VARIABLE = re.compile(r"%(.)", re.DOTALL)
+_VARIABLE = re.compile(r"%([^\r\n])")
 
 
 class Magic:
@@ -44,7 +44,7 @@ class Magic:
         """Replace the variables in a file's text.
 
         path is the file's name as given, main says that it was loaded by name and not included. An unknown
-        variable vanishes; a ``%`` at the end of the text stays.
+        variable vanishes; a ``%`` at the end of a line stays.
         """
         values = self._of_file(path, section)
         if main and not self._first:

@@ -71,7 +71,7 @@ def _subscription_servers(options: Options) -> _Problems:
         except AddressError as error:
             yield name, position, text, _after_quote(error)
             continue
-        if isinstance(binding, Shared | Inherited) or (isinstance(binding, Tcp) and not binding.port):
+        if isinstance(binding, Shared | Inherited):
             yield name, position, text, "expected HOST:PORT or the path of a UNIX socket"
         elif isinstance(binding, Unix) and binding.abstract:
             yield name, position, text, "uWSGI cannot announce to abstract sockets; give a path"

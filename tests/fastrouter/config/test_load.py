@@ -1,0 +1,268 @@
+"""Loading: order, expansion, logic, the command line's spellings, types, and what mistakes are told."""
+
+import re
+import socket
+
+import pytest
+
+from fastrouter.config.pairs import ConfigError
+from fastrouter.config.report import check_report, help_text, ignored_line, reference
+from fastrouter.config.resolve import foreign_options, load
+from fastrouter.options import all_options
+from harness import ROOT
+
+
+def options(*arguments, **environment):
+    return load(arguments, environment).options
+
+
+def from_ini(tmp_path, text, *arguments, **environment):
+    file = tmp_path / "router.ini"
+    file.write_text(text)
+    return load(["--ini", str(file), *arguments], environment).options
+
+
+def problems(*arguments, **environment):
+    with pytest.raises(ConfigError) as caught:
+        load(arguments, environment)
+    return caught.value.problems
+
+
+def ini_problems(tmp_path, text):
+    file = tmp_path / "router.ini"
+    file.write_text(text)
+    return [problem.replace(f"{tmp_path}/", "") for problem in problems("--ini", str(file))]
+
+
+SEED_COMMANDS = [
+    "--fastrouter 127.0.0.1:3017 --fastrouter /tmp/uwsgi.sock --fastrouter @foobar",
+    "--fastrouter 127.0.0.1:3017 --fastrouter-subscription-server 192.168.0.100:7000",
+    "--socket :3031 -M --subscribe-to 192.168.0.100:7000:example.com --module app",
+    "--socket :3032 -M --subscribe-to 192.168.0.100:7000:unbit.it,5 "
+    "--subscribe-to 192.168.0.100:7000:uwsgi.it --module app",
+    "--socket 192.168.0.100:0 -M --subscribe-to 192.168.0.100:7000:example.com --module app",
+    "--socket :3031 -M --subscribe-to 192.168.0.100:7000:@mappings.txt --module app",
+]
+
+
+@pytest.mark.parametrize("line", SEED_COMMANDS)
+def test_the_command_lines_of_the_documents_parse_as_written(line):
+    options(*line.split())
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--fastrouter-processes 3",
+        "--fastrouter-processes=3",
+        "--fastrouter-workers 3",
+        "--fastrouter-proc 3",
+    ],
+)
+def test_spellings(line):
+    assert options(*line.split()).router.processes == 3
+
+
+def test_short_options_and_flags():
+    found = options(
+        "-M", "-p", "4", "-l128", "-s:0", "-w", "app:make", "-C", "--vacuum", "--fastrouter-quiet", "1"
+    )
+    assert (found.app.processes, found.sockets.listen, found.app.sockets) == (4, 128, [":0"])
+    assert (found.app.module, found.sockets.chmod_socket, found.sockets.vacuum) == ("app:make", 0o666, True)
+    assert found.router.quiet
+    assert options("--chmod-socket=660").sockets.chmod_socket == 0o660
+
+
+def test_order_of_sources(tmp_path):
+    text = "[uwsgi]\nfastrouter-timeout = 2\nfastrouter-to = 1.1.1.1:2\n"
+    found = from_ini(tmp_path, text, "--fastrouter-to", "1.1.1.1:3", UWSGI_FASTROUTER_TIMEOUT="1")
+    assert found.router.timeout == 2
+    assert found.router.to == ["1.1.1.1:2", "1.1.1.1:3"]
+    assert options(UWSGI_FASTROUTER_TIMEOUT="7").router.timeout == 7
+    assert options(UWSGI_NO_SUCH_THING="7").router.timeout == 60
+
+
+def test_zero_and_nothing_mean_the_default(tmp_path):
+    assert options("--fastrouter-timeout", "0").router.timeout == 60
+    assert from_ini(tmp_path, "[uwsgi]\nfastrouter-timeout\n").router.timeout == 60
+
+
+@pytest.mark.parametrize(
+    ("text", "on"),
+    [("", True), ("true", True), ("maybe", True), ("1", True), ("No", False), ("0", False), ("off", False)],
+)
+def test_flags(tmp_path, text, on):
+    assert from_ini(tmp_path, f"[uwsgi]\nvacuum = {text}\n").sockets.vacuum is on
+
+
+def test_magic_variables_of_files(tmp_path):
+    text = "[uwsgi]\nprocname = %n|%s|%d|%e|%c|%x|%p|%%|%q|%(keep)|%h|%N|50%\n"
+    name = f"router|router.ini|{tmp_path}/|ini|{tmp_path.name}||{tmp_path}/router.ini|%||%(keep)"
+    assert from_ini(tmp_path, text).master.procname == f"{name}|{socket.gethostname()}|router|50%"
+
+
+def test_bare_files_and_includes_set_no_capitals(tmp_path):
+    (tmp_path / "a.ini").write_text("[uwsgi]\nprocname = <%n><%N>\n")
+    assert options(str(tmp_path / "a.ini")).master.procname == "<a><>"
+
+
+def test_placeholders_environment_and_files(tmp_path):
+    (tmp_path / "secret").write_text("text\n")
+    text = f"""[uwsgi]
+a = 17
+b = 30
+procname = %(a + b + 3) %(a b) %(a ++) %(b / a) %(a - b) %(b / zero) %(unknown)
+zero = 0
+procname-append = $(HOME_OF)/@({tmp_path}/secret)/$(UNSET)/$(UNSET:-x)
+set-placeholder = unused=1
+"""
+    found = from_ini(tmp_path, text, HOME_OF="/home").master
+    assert found.procname == "50 1730 18 1 -13 0 %(unknown)"
+    assert found.procname_append == "/home/text/$(UNSET)/x"
+
+
+def test_sections_includes_and_inheritance(tmp_path):
+    (tmp_path / "more.ini").write_text("[uwsgi]\nfastrouter-to = 1.1.1.1:2\n[x]\nfastrouter-to = 1.1.1.1:3\n")
+    (tmp_path / "base.ini").write_text("[uwsgi]\nfastrouter-to = 1.1.1.1:9\n")
+    text = f"""[uwsgi]
+fastrouter-to = 1.1.1.1:1
+inherit = {tmp_path}/base.ini
+include = {tmp_path}/more.ini
+ini = :x
+ini = {tmp_path}/router.ini:local
+[local]
+fastrouter-to = 1.1.1.1:4
+"""
+    assert from_ini(tmp_path, text).router.to == [f"1.1.1.1:{n}" for n in (1, 2, 3, 4, 9)]
+
+
+def test_logic(tmp_path):
+    text = f"""[uwsgi]
+for = 1 2
+fastrouter-to = 1.1.1.1:%(_)
+fastrouter-to = 2.2.2.2:%(_)
+endfor =
+for-times = 2
+fastrouter-to = 3.3.3.3:%(_)
+end =
+if-exists = {tmp_path}/router.ini
+procname = is
+endif =
+if-not-exists = {tmp_path}/router.ini
+procname = is not
+endif =
+if-opt = fastrouter-to=1.1.1.1:2
+procname-append = %(_)
+endif =
+if-opt = fastrouter-to=9.9.9.9:2
+procname-append = never
+endif =
+"""
+    found = from_ini(tmp_path, text)
+    addresses = ["1.1.1.1:1", "1.1.1.1:2", "2.2.2.2:1", "2.2.2.2:2", "3.3.3.3:1", "3.3.3.3:2"]
+    assert found.router.to == addresses
+    assert found.master.procname == "is"
+    assert found.master.procname_append == "1.1.1.1:2"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("fastrouter-timeot = 3", "router.ini:2: fastrouter-timeot: there is no such option; did you mean fastrouter-timeout?"),
+        ("fastrouter-timeout = soon", "router.ini:2: fastrouter-timeout = soon: expected a whole number of at least 0"),
+        ("fastrouter-timeout = -3", "router.ini:2: fastrouter-timeout = -3: expected a whole number of at least 0"),
+        ("chmod-socket = 99", "router.ini:2: chmod-socket = 99: expected three octal digits, such as 660"),
+        ("subscription-algo = best", "router.ini:2: subscription-algo = best: expected one of: wrr"),
+        ("fastrouter = 127.0.0.1:http", "router.ini:2: fastrouter = 127.0.0.1:http: expected a port"),
+        ("fastrouter = =0", "router.ini:2: fastrouter = =0: there is no shared-socket"),
+        ("shared-socket = =0", "router.ini:2: shared-socket = =0: a shared socket needs an address"),
+        ("fastrouter-to = somewhere:80", "router.ini:2: fastrouter-to = somewhere:80: expected a numeric address"),
+        ("uid = nobody-at-all", "router.ini:2: uid = nobody-at-all: there is no such user"),
+        ("chown-socket = root:no-group-of-this-name", "there is no such group"),
+        ("socket = :0", "router.ini:2: socket = :0: there is no application"),
+        ("wsgi-file = /no/app.py\nsocket = :0", "router.ini:2: wsgi-file = /no/app.py: there is no such file"),
+        ("chdir = /no/where", "router.ini:2: chdir = /no/where: there is no such directory"),
+        ("pidfile = /no/where/pid", "router.ini:2: pidfile = /no/where/pid: there is no such directory"),
+        ("subscribe-to = nowhere", "router.ini:2: subscribe-to = nowhere: expected SERVER:KEY"),
+        ("subscribe2 = server=1.1.1.1:1", "expected server=ADDRESS,key=KEY"),
+        ("fastrouter-use-base = /tmp/", "router.ini:2: fastrouter-use-base: this version does not route that way"),
+        ("http = :80", "router.ini:2: http: there is no HTTP router here"),
+        ("subscriptions-sign-check = SHA1:/k", "cannot check announcements"),
+        ("include = /no/file.ini", "router.ini:2: include = /no/file.ini: No such file or directory"),
+        ("procname = @(/no/file)", "router.ini:2: procname = @(/no/file): No such file or directory"),
+        ("for = a b", "router.ini:2: for has no end"),
+        ("endif =", "router.ini:2: endif: there is no block to end"),
+        ("for = a\nif-env = X\nendif =", "router.ini:3: if-env: blocks do not nest"),
+        ("set-ph = x", "router.ini:2: set-ph = x: expected NAME=VALUE"),
+        ("x = %(y)\ny = a%(y)\n", "refers to itself"),
+    ],
+)  # fmt: skip
+def test_mistakes_name_place_option_and_expectation(tmp_path, text, expected):
+    assert any(expected in problem for problem in ini_problems(tmp_path, f"[uwsgi]\n{text}\n"))
+
+
+def test_all_mistakes_are_told_at_once(tmp_path):
+    assert len(ini_problems(tmp_path, "[uwsgi]\nnonsense = 1\nlisten = x\nvacum = 1\n")) == 3
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("--fastrouter", "--fastrouter needs an argument"),
+        ("--master=false", "--master takes no argument"),
+        ("--fastrouter-t 3", "--fastrouter-t is ambiguous: --fastrouter-timeout, --fastrouter-to"),
+        ("--fastruter :1", "did you mean fastrouter?"),
+        ("-%", "unknown option -%"),
+        ("-p", "-p needs an argument"),
+        ("router.yaml", "expected a configuration file whose name ends in .ini"),
+        ("missing.ini", "No such file or directory"),
+    ],
+)
+def test_mistakes_on_the_command_line(line, expected):
+    assert any(expected in problem for problem in problems(*line.split()))
+
+
+def test_files_that_include_each_other_end(tmp_path):
+    assert any(
+        "include each other" in one
+        for one in ini_problems(tmp_path, f"[uwsgi]\nini = {tmp_path}/router.ini\n")
+    )
+
+
+def test_strict_refuses_unreferenced_names(tmp_path):
+    assert from_ini(tmp_path, "[uwsgi]\nname = a\nprocname = %(name)\n").master.procname == "a"
+    assert ini_problems(tmp_path, "[uwsgi]\nstrict\nname = a\nprocname = %(name)\n")
+
+
+def test_options_that_mean_nothing_here_are_named_once(tmp_path):
+    file = tmp_path / "router.ini"
+    file.write_text("[uwsgi]\nplugins = fastrouter\nbuffer-size = 8192\nfastrouter = :0\n")
+    line = ignored_line(load(["--ini", str(file), "--die-on-term"], {}))
+    assert line.startswith("these options of uWSGI mean nothing here: die-on-term") or "plugins" in line
+    assert re.search(
+        r"plugins \(.*router\.ini:2\), buffer-size \(.*:3\), die-on-term \(command line\)$", line
+    )
+
+
+def test_no_option_is_both_ours_and_foreign():
+    assert not all_options().keys() & foreign_options().keys()
+    assert len(foreign_options()) > 800
+
+
+def test_the_check_report_says_where_each_value_came_from(tmp_path):
+    file = tmp_path / "router.ini"
+    file.write_text("[uwsgi]\nfastrouter = :0\nfastrouter-cheap\nchmod-socket = 660\n")
+    report = check_report(load(["--ini", str(file), "--check"], {}))
+    assert re.search(rf"^fastrouter = :0 +; {file}:2$", report, re.MULTILINE)
+    assert re.search(r"^fastrouter-cheap = true +; .*:3$", report, re.MULTILINE)
+    assert re.search(r"^chmod-socket = 660 +; .*:4$", report, re.MULTILINE)
+    assert re.search(r"^fastrouter-timeout = 60 +; default$", report, re.MULTILINE)
+
+
+def test_help_names_every_option():
+    text = help_text()
+    assert all(f"--{option.name}" in text for option in all_options().values())
+
+
+def test_the_reference_in_docs_is_the_one_the_declarations_make():
+    assert (ROOT / "docs" / "options.md").read_text() == reference()

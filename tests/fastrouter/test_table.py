@@ -1,0 +1,196 @@
+"""The table and the workers' copies of it, driven side by side as the processes do."""
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from fastrouter.routes import Routes
+from fastrouter.shared import COUNTERS, EVERY_SLOT, Counter, Delta, Layout, SharedState, Table
+from fastrouter.subscription import Announcement
+from fastrouter.table import Outcome, SubscriptionTable, TableFull
+
+
+@pytest.fixture
+def state():
+    return SharedState(Layout(slots=6, workers=2, apps=0))
+
+
+def node(number, key="foo.com", **extra):
+    return Announcement(key, f"127.0.0.1:{number}", **extra)
+
+
+def test_outcomes_and_what_they_publish(state):
+    table = SubscriptionTable(state)
+    assert table.announce(node(1), 0) == (Outcome.NEW_POOL, Delta(1, 0))
+    assert table.announce(node(2), 0) == (Outcome.NEW_NODE, Delta(2, 1))
+    assert table.announce(node(1, cores=4, load=2), 1) == (Outcome.REFRESHED, None)
+    assert table.announce(node(1, weight=3), 1) == (Outcome.CHANGED, Delta(3, 0))
+    assert table.announce(node(1, unsubscribe=True), 1) == (Outcome.REMOVED, Delta(4, 0))
+    assert table.announce(node(1, unsubscribe=True), 1) == (Outcome.UNKNOWN, None)
+    assert len(table) == 1
+
+
+def test_silence_is_noticed_from_the_time_of_the_last_announcement(state):
+    table = SubscriptionTable(state)
+    table.announce(node(1), 0)
+    table.announce(node(2), 5)
+    table.announce(node(1), 10)
+    assert table.expire(22, 17) == []
+    assert [entry.address for entry, _ in table.expire(22.1, 17)] == ["127.0.0.1:2"]
+    assert [entry.address for entry, _ in table.expire(28, 17)] == ["127.0.0.1:1"]
+    assert len(table) == 0
+
+
+def test_a_successor_starts_from_the_shared_slots(state):
+    table = SubscriptionTable(state)
+    for number, now in ((1, 3), (2, 1), (3, 2)):
+        table.announce(node(number), now)
+    table.announce(node(2, unsubscribe=True), 4)
+    successor = SubscriptionTable(state)
+    assert successor.announce(node(1), 5)[0] is Outcome.REFRESHED
+    assert [entry.address for entry, _ in successor.expire(19.5, 17)] == ["127.0.0.1:3"]
+    assert successor.announce(node(2), 6)[0] is Outcome.NEW_NODE
+
+
+def test_a_full_table_refuses_and_goes_on(state):
+    table = SubscriptionTable(state, first_slot=2)
+    for number in range(4):
+        table.announce(node(number + 1), 0)
+    with pytest.raises(TableFull):
+        table.announce(node(9), 0)
+    table.announce(node(1, unsubscribe=True), 0)
+    assert table.announce(node(9), 0)[0] is Outcome.NEW_NODE
+
+
+def test_a_slot_with_open_sessions_is_not_given_away(state):
+    table = SubscriptionTable(state)
+    table.announce(node(1), 0)
+    counters = state.counters(1)
+    counters[Counter.ACTIVE] = 1
+    table.announce(node(1, unsubscribe=True), 0)
+    assert table.announce(node(2), 0)[1] == Delta(3, 1)
+    counters[Counter.ACTIVE] = 0
+    assert table.announce(node(3), 0)[1] == Delta(4, 0)
+
+
+def test_a_failure_of_a_node_that_came_back_is_ignored(state):
+    table = SubscriptionTable(state)
+    table.announce(node(1), 0)
+    entry, _ = table.fail(0, 1)
+    assert entry.address == "127.0.0.1:1"
+    assert table.fail(0, 1) is None
+    table.announce(node(1), 0)
+    assert table.fail(0, 1) is None
+    assert len(table) == 1
+
+
+def test_a_mark_reaches_other_workers_without_any_message(state):
+    table = SubscriptionTable(state)
+    deltas = [table.announce(node(number), 0)[1] for number in (1, 2)]
+    first, second = Routes(state), Routes(state)
+    first.follow(deltas)
+    second.follow(deltas)
+    dead = first.pick(b"foo.com")
+    assert first.mark_failed(dead)
+    picks = {second.pick(b"foo.com").address for _ in range(10)}
+    assert picks == {"127.0.0.1:2"}
+    assert not second.mark_failed(dead)
+
+
+def test_a_lost_delta_means_reading_everything(state):
+    table = SubscriptionTable(state)
+    routes = Routes(state)
+    table.announce(node(1), 0)
+    routes.follow([table.announce(node(2), 0)[1]])
+    assert len(routes.pools[b"foo.com"].nodes) == 2
+    table.announce(node(3), 0)
+    routes.follow([Delta(state.cells[Table.GENERATION], EVERY_SLOT)])
+    assert len(routes.pools[b"foo.com"].nodes) == 3
+    routes.follow([Delta(1, 0), Delta(2, EVERY_SLOT)])
+    assert len(routes.pools[b"foo.com"].nodes) == 3
+
+
+def test_modifiers_and_weight_follow_the_announcements(state):
+    table = SubscriptionTable(state)
+    routes = Routes(state)
+    routes.follow([table.announce(node(1, modifier1=5), 0)[1]])
+    assert routes.pick(b"foo.com").header == (5, 0)
+    routes.follow([table.announce(node(1, modifier1=7, modifier2=1, weight=4), 0)[1]])
+    assert routes.pick(b"foo.com").header == (7, 1)
+    assert routes.pick(b"foo.com").weight == 4
+
+
+class Fleet(RuleBasedStateMachine):
+    """Any order of announcing, leaving, failing, losing messages and restarting: the copies agree with it."""
+
+    numbers = st.integers(1, 4)
+    keys = st.sampled_from(["a", "b"])
+
+    def __init__(self):
+        super().__init__()
+        self.state = SharedState(Layout(slots=20, workers=1, apps=0))
+        self.table = SubscriptionTable(self.state)
+        self.routes = Routes(self.state)
+        self.expected = {}
+        self.now = 0.0
+
+    def publish(self, delta, lost):
+        if delta is None:
+            return
+        if lost:
+            delta = Delta(self.state.cells[Table.GENERATION], EVERY_SLOT)
+        self.routes.follow([delta])
+
+    @rule(key=keys, number=numbers, weight=st.integers(1, 5), lost=st.booleans())
+    def announce(self, key, number, weight, lost):
+        self.now += 1
+        self.publish(self.table.announce(node(number, key, weight=weight), self.now)[1], lost)
+        self.expected[key, f"127.0.0.1:{number}"] = (self.now, weight)
+
+    @rule(key=keys, number=numbers, lost=st.booleans())
+    def unsubscribe(self, key, number, lost):
+        self.publish(self.table.announce(node(number, key, unsubscribe=True), self.now)[1], lost)
+        self.expected.pop((key, f"127.0.0.1:{number}"), None)
+
+    @rule(key=keys)
+    def fail(self, key):
+        failed = self.routes.pick(key.encode())
+        assert (failed is None) is (key not in {name for name, _ in self.expected})
+        if failed is not None:
+            self.routes.mark_failed(failed)
+            self.publish(self.table.fail(failed.slot, failed.id)[1], False)
+            del self.expected[key, failed.address]
+
+    @rule(seconds=st.integers(1, 10))
+    def wait(self, seconds):
+        self.now += seconds
+        for _, delta in self.table.expire(self.now, 17):
+            self.publish(delta, False)
+        self.expected = {
+            name: (seen, weight) for name, (seen, weight) in self.expected.items() if self.now - seen <= 17
+        }
+
+    @rule()
+    def restart_subscription_server(self):
+        self.table = SubscriptionTable(self.state)
+
+    @rule()
+    def restart_worker(self):
+        self.routes = Routes(self.state)
+        self.routes.read_all()
+
+    @invariant()
+    def the_copy_is_the_table(self):
+        held = {
+            (key.decode(), node.address): node.weight
+            for key, pool in self.routes.pools.items()
+            for node in pool.nodes
+        }
+        assert held == {name: weight for name, (_, weight) in self.expected.items()}
+        assert all(self.state.total(slot, Counter.ACTIVE) == 0 for slot in range(20))
+        assert COUNTERS > Counter.FAILURES
+
+
+TestFleet = Fleet.TestCase
+TestFleet.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

@@ -1,0 +1,358 @@
+"""What the tests share: real processes, requests, nodes made for the test. Nothing here sleeps."""
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import psutil
+
+from fastrouter.client import request_packet
+from fastrouter.subscription import Announcement
+
+LIMIT = 10.0 * float(os.environ.get("TEST_TIME_FACTOR", "1"))
+"""Seconds that anything may take: the one knob for slow machines."""
+
+ROOT = Path(__file__).parent.parent
+BIN = Path(sys.executable).parent
+MASTER = str(BIN / "fastrouter-master")
+
+
+def wait_until(condition: Callable[[], object], what: str, limit: float = LIMIT) -> object:
+    """The first true value of condition. Fails when limit seconds pass without one."""
+    deadline = time.monotonic() + limit
+    event = threading.Event()
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"waited {limit} s for: {what}"
+        event.wait(0.01)
+    return value
+
+
+class Program:
+    """A running program and its output, line by line as it comes."""
+
+    def __init__(self, *arguments: str | Path, fds: Sequence[int] = (), **extra: object) -> None:
+        self.lines: list[str] = []
+        self._news = threading.Condition()
+        self.process = subprocess.Popen(
+            [str(argument) for argument in arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            pass_fds=fds,
+            start_new_session=True,
+            **extra,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def output(self) -> str:
+        return "\n".join(self.lines)
+
+    def _read(self) -> None:
+        for line in self.process.stdout:
+            with self._news:
+                self.lines.append(line.rstrip("\n"))
+                self._news.notify_all()
+        with self._news:
+            self._news.notify_all()
+
+    def wait_for(self, pattern: str, count: int = 1, limit: float = LIMIT) -> re.Match[str]:
+        """The count-th line that the regular expression is found in."""
+
+        def found() -> re.Match[str] | None:
+            matches = [match for line in self.lines if (match := re.search(pattern, line))]
+            return matches[count - 1] if len(matches) >= count else None
+
+        with self._news:
+            self._news.wait_for(lambda: found() or not self._reader.is_alive(), limit)
+        match = found()
+        assert match, f"no line {count} like {pattern!r} in:\n{self.output}"
+        return match
+
+    def wait(self, limit: float = LIMIT) -> int:
+        """The exit code, once the program and everything that shares its output has ended."""
+        code = self.process.wait(limit)
+        self._reader.join(limit)
+        assert not self._reader.is_alive(), f"somebody survived:\n{self.output}"
+        return code
+
+    def stop(self, number: int = signal.SIGTERM, limit: float = LIMIT) -> int:
+        self.process.send_signal(number)
+        return self.wait(limit)
+
+    def close(self) -> None:
+        """End it whatever it does, with all its descendants."""
+        if self.process.poll() is None:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                family = psutil.Process(self.pid).children(recursive=True)
+                self.process.kill()
+                for process in family:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        process.kill()
+        self.process.wait(LIMIT)
+        self._reader.join(LIMIT)
+        self.process.stdout.close()
+
+    def __enter__(self) -> "Program":
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self.close()
+        if error is not None:
+            error.add_note(f"output of {self.process.args}:\n{self.output}")
+
+
+class Router(Program):
+    """fastrouter-master, started and ready."""
+
+    def __init__(
+        self, *arguments: str | Path, routers: int = 1, prefix: Sequence[str] = (), **extra: object
+    ) -> None:
+        super().__init__(*prefix, MASTER, *arguments, **extra)
+        try:
+            self.wait_for(r"spawned router worker", routers)
+            self.address = self.wait_for(r"fastrouter bound on (.*)")[1]
+        except AssertionError:
+            self.close()
+            raise
+
+    @property
+    def server(self) -> str:
+        """The address that takes announcements."""
+        return self.wait_for(r"subscription server bound on (.*)")[1]
+
+    def pids(self, title: str, count: int = 1) -> list[int]:
+        """Of the living children whose title contains title, once there are count of them."""
+
+        def found() -> list[int]:
+            pids = []
+            for child in psutil.Process(self.pid).children():
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    if title in " ".join(child.cmdline()) and child.status() != psutil.STATUS_ZOMBIE:
+                        pids.append(child.pid)
+            return pids if len(pids) >= count else []
+
+        return wait_until(found, f"{count} processes called {title}")
+
+    def announce(self, key: str, address: str, **extra: object) -> None:
+        """Send an announcement, and wait until it has been taken."""
+        before = sum(f"{key} => new node: {address}" in line for line in self.lines)
+        send_announcement(self.server, Announcement(key, address, **extra))
+        self.wait_for(rf"{re.escape(key)} => new node: {re.escape(address)}$", before + 1)
+
+    def unsubscribe(self, key: str, address: str) -> None:
+        before = sum(f"{key} => marking {address} as failed" in line for line in self.lines)
+        send_announcement(self.server, Announcement(key, address, unsubscribe=True))
+        self.wait_for(rf"{re.escape(key)} => marking {re.escape(address)} as failed", before + 1)
+
+
+def subscription_router(*arguments: str | Path, cheap: bool = False, **extra: object) -> Router:
+    """A router on a free port that takes announcements."""
+    return Router(
+        "--fastrouter=127.0.0.1:0",
+        "--fastrouter-subscription-server=127.0.0.1:0",
+        *(["--fastrouter-cheap"] if cheap else []),
+        *arguments,
+        **extra,
+    )
+
+
+def send_announcement(server: str, announcement: Announcement | bytes) -> None:
+    data = announcement if isinstance(announcement, bytes) else announcement.encode()
+    kind, address = dial(server)
+    with socket.socket(kind, socket.SOCK_DGRAM) as sock:
+        sock.sendto(data, address)
+
+
+def dial(address: str) -> tuple[int, object]:
+    if ":" not in address or address.startswith("/"):
+        return socket.AF_UNIX, address
+    host, _, port = address.rpartition(":")
+    if host.startswith("["):
+        return socket.AF_INET6, (host[1:-1], int(port))
+    return socket.AF_INET, (host, int(port))
+
+
+def connect(address: str, limit: float = LIMIT) -> socket.socket:
+    kind, target = dial(address)
+    sock = socket.socket(kind, socket.SOCK_STREAM)
+    sock.settimeout(limit)
+    sock.connect(target)
+    return sock
+
+
+def read_all(sock: socket.socket) -> bytes:
+    """Everything up to the end; what came before a reset counts."""
+    data = bytearray()
+    with contextlib.suppress(ConnectionResetError):
+        while chunk := sock.recv(1 << 20):
+            data += chunk
+    return bytes(data)
+
+
+def request(
+    address: str,
+    url: str = "http://foo.com/",
+    body: bytes = b"",
+    method: str | None = None,
+    limit: float = LIMIT,
+    **variables: str,
+) -> bytes:
+    """Send one request and return the whole answer."""
+    packet = request_packet(method or ("POST" if body else "GET"), url, body, variables)
+    with connect(address, limit) as sock:
+        sock.sendall(packet + body)
+        return read_all(sock)
+
+
+def answer(text: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(text), text)
+
+
+def read_request(sock: socket.socket) -> tuple[bytes, bytes]:
+    """A node's view: the header and block of the packet, and what body came with CONTENT_LENGTH."""
+    packet = _exactly(sock, 4)
+    packet += _exactly(sock, packet[1] | packet[2] << 8)
+    match = re.search(rb"CONTENT_LENGTH..(\d+)", packet, re.DOTALL)
+    return packet, _exactly(sock, int(match[1])) if match else b""
+
+
+def _exactly(sock: socket.socket, size: int) -> bytes:
+    data = bytearray()
+    while len(data) < size:
+        chunk = sock.recv(size - len(data))
+        if not chunk:
+            raise ConnectionError("closed")
+        data += chunk
+    return bytes(data)
+
+
+class FakeNode:
+    """A node made for a test: every connection gets a thread that runs behave(connection, number)."""
+
+    def __init__(
+        self,
+        behave: Callable[[socket.socket, int], None] | None = None,
+        path: str = "",
+        host: str = "127.0.0.1",
+    ) -> None:
+        self._behave = behave or self._echo_name
+        self.packets: list[bytes] = []
+        self.bodies: list[bytes] = []
+        self.connections = 0
+        if path:
+            self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self._listener.bind(path)
+            self.address = path
+        else:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            self._listener = socket.socket(family, socket.SOCK_STREAM)
+            self._listener.bind((host, 0))
+            port = self._listener.getsockname()[1]
+            self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._listener.listen(1024)
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            number, self.connections = self.connections, self.connections + 1
+            threading.Thread(target=self._run, args=(connection, number), daemon=True).start()
+
+    def _run(self, connection: socket.socket, number: int) -> None:
+        connection.settimeout(LIMIT)
+        with connection, contextlib.suppress(OSError):
+            self._behave(connection, number)
+
+    def _echo_name(self, connection: socket.socket, number: int) -> None:
+        packet, body = read_request(connection)
+        self.packets.append(packet)
+        self.bodies.append(body)
+        connection.sendall(answer(self.address.encode()))
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join(LIMIT)
+
+    def __enter__(self) -> "FakeNode":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def refusing_address() -> tuple[socket.socket, str]:
+    """An address that refuses for as long as the socket is open: bound, but nobody listens."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    sock.bind(("127.0.0.1", 0))
+    return sock, f"127.0.0.1:{sock.getsockname()[1]}"
+
+
+def descriptors(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def in_threads(count: int, work: Callable[[int], object]) -> list[object]:
+    """Run work(0) to work(count - 1) side by side and return the results in order."""
+    results: list[object] = [None] * count
+
+    def run(number: int) -> None:
+        try:
+            results[number] = work(number)
+        except BaseException as error:
+            results[number] = error
+
+    threads = [threading.Thread(target=run, args=(number,), daemon=True) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(6 * LIMIT)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return results
+
+
+@contextlib.contextmanager
+def load(work: Callable[[], object], threads: int = 4) -> Iterator[list[object]]:
+    """Call work again and again in threads while the block runs; yields the list of outcomes as it grows."""
+    outcomes: list[object] = []
+    stopping = threading.Event()
+
+    def run() -> None:
+        while not stopping.is_set():
+            try:
+                outcomes.append(work())
+            except OSError as error:
+                outcomes.append(error)
+
+    running = [threading.Thread(target=run, daemon=True) for _ in range(threads)]
+    for thread in running:
+        thread.start()
+    try:
+        yield outcomes
+    finally:
+        stopping.set()
+        for thread in running:
+            thread.join(LIMIT)
