@@ -31,13 +31,15 @@ class LogHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            line = self.format(record)
+            line = _escape(record.getMessage())
+            if record.exc_info:
+                line += "\n" + logging.Formatter().formatException(record.exc_info)
         except (TypeError, ValueError):
             self.handleError(record)
             return
         if self._dated:
             line = f"{time.strftime('%a %b %d %H:%M:%S %Y')} - {line}"
-        self._write(_escape(line).encode("utf-8", "backslashreplace") + b"\n")
+        self._write(line.encode("utf-8", "backslashreplace") + b"\n")
 
     def _write(self, data: bytes) -> None:
         try:
@@ -73,4 +75,4 @@ def _escape(line: str) -> str:
     """Names come from the network: nothing in them may begin another line, or talk to a terminal."""
     if line.isprintable():
         return line
-    return "".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in line)
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)

@@ -70,6 +70,7 @@ class Supervisor:
         signal.set_wakeup_fd(self._signal_writer, warn_on_full_buffer=False)
         for number in _SIGNALS:
             signal.signal(number, lambda number, frame: None)
+        self._reap()  # what died before anybody listened
         while True:
             self._start_due(time.monotonic())
             if self._stop_signal is not None and not self._go_on_stopping():

@@ -1,6 +1,7 @@
 """What the tests share: real processes, requests, nodes made for the test. Nothing here sleeps."""
 
 import contextlib
+import functools
 import os
 import re
 import signal
@@ -131,7 +132,7 @@ class Router(Program):
             self.close()
             raise
 
-    @property
+    @functools.cached_property
     def server(self) -> str:
         """The address that takes announcements."""
         return self.wait_for(r"subscription server bound on (.*)")[1]

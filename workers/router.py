@@ -84,9 +84,9 @@ class Router:
         self.loop.watch(self._deltas, EPOLLIN, self._follow)
         self._routes.read_all()
         self._cells[Worker.GENERATION] = self._routes.generation
-        if self._can_be_cheap and self._forwarder.is_empty:
+        if self._can_be_cheap:
             self._gate.close(Reason.CHEAP)
-        self._cells[Worker.CHEAP] = Reason.CHEAP in self._gate.reasons
+        self._update_cheap()
         self._gate.update()
 
     def stop(self) -> None:

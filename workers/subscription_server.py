@@ -92,6 +92,8 @@ class SubscriptionServer:
         outcome, delta = self._table.announce(announcement, time.monotonic())
         if outcome is Outcome.UNKNOWN:
             return
+        if delta is not None:
+            self._publish(delta)
         self._cells[Table.ACCEPTED] += 1
         key, address = announcement.key, announcement.address
         if outcome is Outcome.NEW_POOL:
@@ -101,8 +103,6 @@ class SubscriptionServer:
             self._acknowledge(announcement)
         elif outcome is Outcome.REMOVED:
             log.info("%s %s => marking %s as failed", self._as_router, key, address)
-        if delta is not None:
-            self._publish(delta)
 
     def _refuse(self, reason: str, host: str) -> None:
         self._cells[Table.REFUSED] += 1
@@ -134,8 +134,8 @@ class SubscriptionServer:
             log.warning("%s refused %d more announcements", self._as_subscription, more)
         self._refused = 0
         for entry, delta in self._table.expire(time.monotonic(), self._tolerance):
-            self._log_silence(entry)
             self._publish(delta)
+            self._log_silence(entry)
 
     def _log_silence(self, entry: Entry) -> None:
         log.info(

@@ -5,7 +5,7 @@ import os
 import pwd
 from collections.abc import Iterator, Mapping, Sequence
 
-from fastrouter.address import AddressError, Inherited, Shared, Tcp, Unix, parse_binding, parse_node
+from fastrouter.address import AddressError, Inherited, Shared, Unix, parse_binding, parse_node
 from fastrouter.config.pairs import Origin
 from fastrouter.options import Options
 from fastrouter.subscriber import SubscriberError, parse_subscriptions

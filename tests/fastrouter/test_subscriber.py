@@ -2,7 +2,7 @@
 
 import pytest
 
-from fastrouter.subscriber import Subscription, SubscriberError, parse_keyval, parse_subscriptions
+from fastrouter.subscriber import SubscriberError, Subscription, parse_keyval, parse_subscriptions
 from fastrouter.subscription import Announcement
 
 

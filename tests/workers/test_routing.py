@@ -10,9 +10,6 @@ import struct
 import threading
 
 import pytest
-
-from fastrouter.client import request_packet
-from fastrouter.packet import encode
 from harness import (
     LIMIT,
     FakeNode,
@@ -29,6 +26,9 @@ from harness import (
     subscription_router,
     wait_until,
 )
+
+from fastrouter.client import request_packet
+from fastrouter.packet import encode
 
 
 @pytest.fixture

@@ -4,12 +4,12 @@ import re
 import socket
 
 import pytest
+from harness import ROOT
 
 from fastrouter.config.pairs import ConfigError
 from fastrouter.config.report import check_report, help_text, ignored_line, reference
 from fastrouter.config.resolve import foreign_options, load
 from fastrouter.options import all_options
-from harness import ROOT
 
 
 def options(*arguments, **environment):
