@@ -110,6 +110,8 @@ def parse_node(text: str) -> Dial:
         return Dial(socket.AF_INET, ("127.0.0.1", port))
     try:
         number = ipaddress.ip_address("::1" if host == "::" else host)
+        if "%" in host:
+            raise ValueError  # an interface's name, which may not be here
     except ValueError:
         raise AddressError(f"{text!r}: expected a numeric address, not the name {host!r}") from None
     return Dial(socket.AF_INET if number.version == 4 else socket.AF_INET6, (str(number), port))

@@ -9,7 +9,7 @@ MAX_KEY = 255
 
 # Lengths of the names looked at, and 0 so that an empty name is caught by the same test. Most variables are
 # dismissed by their length alone, without a copy of the name.
-_LENGTHS = frozenset({0, 9, 11, 12, 14, 20})
+_LENGTHS = frozenset({0, 9, 11, 12, 14, 20, 22})
 
 
 Head = tuple[bytes, int | None, bool, bool]
@@ -18,7 +18,7 @@ Head = tuple[bytes, int | None, bool, bool]
 the key, empty when the packet names none;
 CONTENT_LENGTH in bytes, 0 when empty, None when absent;
 whether the method is GET, HEAD, OPTIONS or TRACE, and so may be sent again to another node (RFC 9110, 9.2.2);
-whether the connection becomes something else, a websocket for instance: both sides speak when they like.
+whether only the end of the connection can tell where the body ends: a websocket's, or a chunked one's.
 """
 
 _IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})
@@ -32,7 +32,7 @@ def read_head(block: bytes) -> Head:
     every request. Raises PacketError when the block is malformed.
     """
     key = method = b""
-    locked = upgrade = False
+    locked = upgrade = chunked = False
     length: int | None = None
     at, end = 0, len(block)
     try:
@@ -58,13 +58,15 @@ def read_head(block: bytes) -> Head:
                         locked = True
                 elif name == b"HTTP_UPGRADE":
                     upgrade = at > stop + 2
+                elif name == b"HTTP_TRANSFER_ENCODING":
+                    chunked = at > stop + 2
                 elif not name:
                     raise PacketError(f"empty name at byte {start}")
     except IndexError:
         raise PacketError("a record runs over the end of the block") from None
     if at != end:
         raise PacketError("a value runs over the end of the block")
-    return key, length, method in _IDEMPOTENT, upgrade
+    return key, length, method in _IDEMPOTENT, upgrade or (chunked and length is None)
 
 
 def decimal(text: bytes) -> int:

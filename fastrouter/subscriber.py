@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from fastrouter.request import decimal
 from fastrouter.subscription import Announcement
 
 __all__ = ["SubscriberError", "Subscription", "parse_keyval", "parse_subscriptions"]
@@ -45,9 +46,8 @@ class Subscription:
             for line in file.read().splitlines():
                 if line and not line.startswith("#"):
                     key, _, modifier1 = line.partition(",")
-                    yield replace(
-                        common, key=key, modifier1=_digits(modifier1) if modifier1 else common.modifier1
-                    )
+                    number = decimal(modifier1.encode()) & 0xFF if modifier1 else common.modifier1
+                    yield replace(common, key=key, modifier1=number)
 
 
 def parse_subscriptions(subscribe_to: Sequence[str], subscribe2: Sequence[str]) -> list[Subscription]:

@@ -113,8 +113,7 @@ class SubscriptionTable:
 
     def _add(self, announcement: Announcement, now: float) -> Delta:
         slot = self._take_slot()
-        self._cells[Table.LAST_ID] += 1
-        id = self._cells[Table.LAST_ID]
+        id = self._new_id()
         record = _record(announcement, id, order=id)
         entry = Entry(announcement.key, announcement.address, slot, record, now)
         self._pools.setdefault(entry.key, {})[entry.address] = entry
@@ -122,10 +121,17 @@ class SubscriptionTable:
         self._note(entry, announcement, now)
         return self._publish(slot, record)
 
+    def _new_id(self) -> int:
+        self._cells[Table.LAST_ID] += 1
+        return int(self._cells[Table.LAST_ID])
+
     def _refresh(self, entry: Entry, announcement: Announcement, now: float) -> tuple[Outcome, Delta | None]:
         self._by_age.move_to_end(entry.slot)
         self._note(entry, announcement, now)
-        record = _record(announcement, entry.record.id, entry.record.order)
+        id = entry.record.id
+        if self._cells[self._state.slot_cell(entry.slot, Slot.MARK)] == id:
+            id = self._new_id()  # a worker failed to reach it, and nobody told us; it is back
+        record = _record(announcement, id, entry.record.order)
         if record == entry.record:
             return Outcome.REFRESHED, None
         entry.record = record

@@ -1,7 +1,7 @@
 """A child process as the master sees it: what it is to do, and how it has been doing."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 
 from workers.context import Context
@@ -34,6 +34,8 @@ class Role:
     count: int
     run: Callable[[Context, int, Callable[[], None]], int]
     """What the child does, with its index and a function that says it is ready; returns its exit code."""
+    numbered: bool
+    """There may be several, or will be some day: its name ends in a number."""
     stop_rank: int
     """Lower ranks are stopped, and gone, before higher ones are."""
     after: str = ""
@@ -56,15 +58,10 @@ class Child:
     """In a row, each soon after the fork."""
     was_ready: bool = False
     """Ever, in this place."""
-    exit_codes: list[int] = field(default_factory=list)
 
     @property
     def name(self) -> str:
-        return (
-            f"{self.role.name} {self.index + 1}"
-            if self.role.count > 1 or self.role.stop_rank == 1
-            else self.role.name
-        )
+        return f"{self.role.name} {self.index + 1}" if self.role.numbered else self.role.name
 
     @property
     def is_alive(self) -> bool:
@@ -77,14 +74,14 @@ class Child:
         if self.state is State.STARTING:
             self.state, self.was_ready = State.READY, True
 
-    def died(self, now: float) -> float:
-        """Note a death; returns the seconds to wait before the next fork."""
+    def died(self, now: float, code: int) -> float:
+        """Note a death; returns the seconds to wait before the next fork. To end with code 0 is no crash."""
         stopping = self.state is State.STOPPING
         self.pid = 0
         if stopping:
             self.state = State.ENDED
             return 0.0
-        self.deaths = self.deaths + 1 if now - self.born < _STEADY else 0
+        self.deaths = self.deaths + 1 if code and now - self.born < _STEADY else 0
         delay = min(_FIRST_DELAY * 2 ** (self.deaths - 1), _LONGEST_DELAY) if self.deaths else 0.0
         self.state, self.due = State.WAITING, now + delay
         return delay

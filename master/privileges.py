@@ -17,9 +17,7 @@ def drop_privileges(user: str, group: str) -> None:
     if os.getuid() != 0:
         log.warning("not running as root: uid and gid are left as they are")
         return
-    entry = None
-    if user:
-        entry = pwd.getpwuid(int(user)) if user.isdecimal() else pwd.getpwnam(user)
+    uid, entry = _user(user)
     if group:
         gid = int(group) if group.isdecimal() else grp.getgrnam(group).gr_gid
     else:
@@ -31,6 +29,19 @@ def drop_privileges(user: str, group: str) -> None:
         os.setgroups([gid])
     os.setgid(gid)
     log.info("setgid() to %d", gid)
-    if entry is not None:
-        os.setuid(entry.pw_uid)
-        log.info("setuid() to %d", entry.pw_uid)
+    if uid is not None:
+        os.setuid(uid)
+        log.info("setuid() to %d", uid)
+
+
+def _user(user: str) -> tuple[int | None, pwd.struct_passwd | None]:
+    """Number and entry of a user; a number need not have an entry."""
+    if not user:
+        return None, None
+    if not user.isdecimal():
+        entry = pwd.getpwnam(user)
+        return entry.pw_uid, entry
+    try:
+        return int(user), pwd.getpwuid(int(user))
+    except KeyError:
+        return int(user), None

@@ -33,6 +33,9 @@ def run(options: Options) -> int:
         os.environ[name] = value
     if master.umask is not None:
         os.umask(master.umask)
+    # Relative to where the program was started; all else is relative to where it goes.
+    log_path = os.path.abspath(path) if (path := master.daemonize or options.log.logto) else ""
+    pidfile = os.path.abspath(master.pidfile) if master.pidfile else ""
     sockets = Sockets(options)
     sockets.bind_shared()
     if master.chdir:
@@ -42,14 +45,16 @@ def run(options: Options) -> int:
     daemon = Daemon()
     if master.daemonize:
         daemon.detach()
-    set_up_logging(master.daemonize or options.log.logto, options.log.log_date)
+    set_up_logging(log_path, options.log.log_date)
     _announce_start(context)
-    pidfile = _write_pidfile(master.pidfile)
+    if pidfile:
+        _write_pidfile(pidfile)
     if not master.master_as_root:
         drop_privileges(master.uid, master.gid)
     set_title("fastrouter-master " + " ".join(options.files), master, master.procname_master)
+    supervisor = Supervisor(context, _roles(options), _be_child, lambda: daemon.report(0))
     log.info("spawned fastrouter-master (pid: %d)", os.getpid())
-    code = Supervisor(context, _roles(options), _be_child, lambda: daemon.report(0)).run()
+    code = supervisor.run()
     if options.sockets.vacuum:
         _vacuum(sockets, pidfile)
     log.info("goodbye")
@@ -79,17 +84,24 @@ def _layout(options: Options) -> Layout:
 
 
 def _roles(options: Options) -> list[Role]:
+    """The kinds of children, in the order in which they are forked.
+
+    They are stopped in this order: no more announcements, then no more requests to route, then those that
+    the application still has; the subscription server has to hear of failures until the end.
+    """
     roles = []
     router, announcer = options.router, options.announcer
     if router.addresses:
         if router.subscription_server:
-            roles.append(Role("subscription server", 1, run_subscription_server, stop_rank=2))
+            roles.append(Role("subscription server", 1, run_subscription_server, numbered=False, stop_rank=3))
         own = (router.uid, router.gid)
-        roles.append(Role("router worker", router.processes, run_router, 1, privileged_as=own))
+        roles.append(
+            Role("router worker", router.processes, run_router, numbered=True, stop_rank=1, privileged_as=own)
+        )
     if options.app.sockets:
-        roles.append(Role("app worker", options.app.processes, run_app, stop_rank=1))
+        roles.append(Role("app worker", options.app.processes, run_app, numbered=True, stop_rank=2))
     if announcer.subscribe_to or announcer.subscribe2:
-        roles.append(Role("announcer", 1, run_announcer, stop_rank=0, after="app worker"))
+        roles.append(Role("announcer", 1, run_announcer, numbered=False, stop_rank=0, after="app worker"))
     return roles
 
 
@@ -134,20 +146,17 @@ def _announce_start(context: Context) -> None:
         log.info("starting fastrouter in cheap mode")
 
 
-def _write_pidfile(path: str) -> str:
-    """Returns the absolute path, which stays right whatever the working directory becomes."""
-    if path:
-        path = os.path.abspath(path)
-        log.info("writing pidfile to %s", path)
-        with open(path, "w", encoding="ascii") as file:
-            file.write(f"{os.getpid()}\n")
-    return path
+def _write_pidfile(path: str) -> None:
+    log.info("writing pidfile to %s", path)
+    with open(path, "w", encoding="ascii") as file:
+        file.write(f"{os.getpid()}\n")
 
 
 def _vacuum(sockets: Sockets, pidfile: str) -> None:
-    try:
-        sockets.remove_files()
-        if pidfile:
-            os.unlink(pidfile)
-    except OSError as error:
-        log.warning("vacuum: %s", error)
+    for path in [*sockets.files(), *([pidfile] if pidfile else [])]:
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            log.warning("vacuum: cannot remove %s: %s", path, error.strerror)

@@ -50,14 +50,9 @@ class Sockets:
         """Datagram sockets for announcements. Raises BindError."""
         return [_name_errors(text, self._datagrams) for text in addresses]
 
-    def remove_files(self) -> None:
-        """Remove the UNIX sockets made here, unless somebody has put another in the place."""
-        for path, inode in self._files:
-            try:
-                if os.stat(path).st_ino == inode:
-                    os.unlink(path)
-            except FileNotFoundError:
-                pass
+    def files(self) -> list[str]:
+        """The UNIX sockets made here, but for those that somebody has put another in the place of."""
+        return [path for path, inode in self._files if os.path.exists(path) and os.stat(path).st_ino == inode]
 
     def _listen(self, text: str, deferred: bool) -> Listener:
         binding = parse_binding(text)
@@ -102,7 +97,8 @@ class Sockets:
             return sock
         _remove_stale(binding.path, kind)
         sock.bind(binding.path)
-        self._files.append((binding.path, os.stat(binding.path).st_ino))
+        path = os.path.abspath(binding.path)
+        self._files.append((path, os.stat(path).st_ino))
         if kind == socket.SOCK_STREAM:
             _set_access(binding.path, self._options)
         return sock

@@ -61,15 +61,16 @@ class Supervisor:
         self._harakiri = Harakiri(context)
         self._selector = selectors.DefaultSelector()
         self._signal_reader, self._signal_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        # From here on no signal ends the program but through run().
+        signal.set_wakeup_fd(self._signal_writer, warn_on_full_buffer=False)
+        for number in _SIGNALS:
+            signal.signal(number, lambda number, frame: None)
 
     def run(self) -> int:
         """Supervise until stopped. Returns the exit code of the program."""
         self._selector.register(self._signal_reader, selectors.EVENT_READ, self._take_signals)
         assert self._context.ready is not None
         self._selector.register(self._context.ready.reader, selectors.EVENT_READ, self._take_ready)
-        signal.set_wakeup_fd(self._signal_writer, warn_on_full_buffer=False)
-        for number in _SIGNALS:
-            signal.signal(number, lambda number, frame: None)
         self._reap()  # what died before anybody listened
         while True:
             self._start_due(time.monotonic())
@@ -91,17 +92,29 @@ class Supervisor:
         for child in self._children:
             if child.state is State.WAITING and child.due <= now and self._may_start(child.role):
                 again = child.born > 0
-                child.forked(self._fork(child), now)
+                try:
+                    child.forked(self._fork(child), now)
+                except OSError as error:
+                    log.error("cannot fork %s: %s; trying again", child.name, error.strerror)
+                    child.due = now + 1.0
+                    continue
                 log.info("%s %s (pid: %d)", "respawned" if again else "spawned", child.name, child.pid)
 
     def _fork(self, child: Child) -> int:
         parent = os.getpid()
-        pid = os.fork()
+        # A signal must not reach the child while it still has the master's handlers and pipe.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        try:
+            pid = os.fork()
+        finally:
+            if os.getpid() == parent:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         if pid:
             return pid
         signal.set_wakeup_fd(-1)
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         # A terminal's SIGINT is for the master alone, which stops the children in order.
         os.setpgid(0, 0)
         self._selector.close()
@@ -121,6 +134,7 @@ class Supervisor:
                 child.ready()
         if not self._all_ready and all(child.was_ready for child in self._children):
             self._all_ready = True
+            log.info("ready")
             self._on_ready()
 
     def _take_signals(self) -> None:
@@ -152,7 +166,7 @@ class Supervisor:
 
     def _buried(self, child: Child, code: int) -> None:
         pid, expected = child.pid, child.state is State.STOPPING or code == 0
-        delay = child.died(time.monotonic())
+        delay = child.died(time.monotonic(), code)
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         if expected:
             log.info("%s is gone (pid: %d)", child.name, pid)
@@ -163,7 +177,8 @@ class Supervisor:
                 "%s cannot start (pid: %d); there is no point in trying again, stopping", child.name, pid
             )
             self._exit_code = BOOT_FAILURE
-            self._stop(signal.SIGINT)
+            if self._stop_signal is None:
+                self._stop(signal.SIGINT)
         elif delay > 1:
             log.error("%s died of %s (pid: %d), %d times in a row; next try in %.0f s",
                       child.name, how, pid, child.deaths, delay)  # fmt: skip
@@ -173,7 +188,7 @@ class Supervisor:
     def _stop(self, how: signal.Signals) -> None:
         """Begin to stop, or stop faster: gracefully, at once, with force."""
         if self._stop_signal is not None:
-            how = signal.SIGKILL if self._stop_signal is signal.SIGINT else signal.SIGINT
+            how = signal.SIGINT if self._stop_signal is signal.SIGTERM else signal.SIGKILL
         words = {signal.SIGTERM: "gracefully", signal.SIGINT: "at once", signal.SIGKILL: "with force"}
         log.info("stopping %s...", words[how])
         self._stop_signal = how

@@ -121,12 +121,10 @@ class Program:
 class Router(Program):
     """fastrouter-master, started and ready."""
 
-    def __init__(
-        self, *arguments: str | Path, routers: int = 1, prefix: Sequence[str] = (), **extra: object
-    ) -> None:
+    def __init__(self, *arguments: str | Path, prefix: Sequence[str] = (), **extra: object) -> None:
         super().__init__(*prefix, MASTER, *arguments, **extra)
         try:
-            self.wait_for(r"spawned router worker", routers)
+            self.wait_for("^ready$")
             self.address = self.wait_for(r"fastrouter bound on (.*)")[1]
         except AssertionError:
             self.close()

@@ -48,8 +48,13 @@ class Announcer:
         """Send one round, and unsubscribe what the round before had and this one has not."""
         current = {}
         for subscription in self._subscriptions:
-            for announcement in self._of(subscription):
-                current[subscription.server, announcement.key, announcement.address] = announcement
+            try:
+                for announcement in self._of(subscription):
+                    current[subscription.server, announcement.key, announcement.address] = announcement
+            except OSError as error:
+                log.warning("cannot read %s: %s; nothing of it is changed", subscription.mapping, error)
+                known = self._announced.items()
+                current.update({name: one for name, one in known if name[0] == subscription.server})
         for gone in self._announced.keys() - current.keys():
             self._unsubscribe(gone)
         self._announced = current
@@ -78,10 +83,7 @@ class Announcer:
     def _of(self, subscription: Subscription) -> Iterator[Announcement]:
         if subscription.check and not os.path.exists(subscription.check):
             return
-        try:
-            yield from subscription.announcements(self._template(subscription))
-        except (OSError, ValueError) as error:
-            log.warning("cannot announce %s: %s", subscription.mapping, error)
+        yield from subscription.announcements(self._template(subscription))
 
     def _template(self, subscription: Subscription) -> Announcement:
         options = self._context.options
@@ -100,8 +102,7 @@ class Announcer:
     def _address(self, subscription: Subscription) -> str:
         context = self._context
         listeners = context.shared_listeners if subscription.shared else context.app_listeners
-        number = subscription.socket if subscription.socket < len(listeners) else 0
-        return listeners[number].name
+        return listeners[subscription.socket].name
 
 
 def _send(server: str, announcement: Announcement) -> None:

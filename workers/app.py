@@ -35,6 +35,8 @@ _EXCLUSIVE = 1 << 28
 def run_app(context: Context, index: int, ready: Callable[[], None]) -> int:
     """Be app worker number index until told to stop. Returns the exit code."""
     options = context.options.app
+    for thread in range(index * options.threads, (index + 1) * options.threads):
+        context.state.app_cells(thread)[App.BUSY_SINCE] = 0  # a predecessor's request is not this one's
     where = options.wsgi_file or options.module
     try:
         application = load_application(options)
@@ -63,10 +65,8 @@ class AppWorker:
         self._served = 0
         self._stopping = False
         self._drain = False
-        self._wake_reader, wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._wake_writer = wake_writer
-        # A byte in this pipe wakes all threads and stays there.
-        signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
+        # A byte in this pipe wakes all threads, and stays there.
+        self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.signal(signal.SIGTERM, self._on_term)
         signal.signal(signal.SIGINT, lambda number, frame: os._exit(0))
 
@@ -83,11 +83,14 @@ class AppWorker:
             thread.join()
 
     def _on_term(self, number: int, frame: object) -> None:
-        self._stopping = self._drain = True
+        self._drain = True
+        self._stop()
+
+    def _stop(self) -> None:
+        self._stopping = True
+        os.write(self._wake_writer, b"\0")
 
     def _serve_all(self, thread: int) -> None:
-        cells = self._cells[thread]
-        cells[App.BUSY_SINCE] = 0
         with select.epoll() as epoll:
             epoll.register(self._wake_reader, select.EPOLLIN)
             for fd in self._listeners:
@@ -141,5 +144,4 @@ class AppWorker:
             )  # fmt: skip
             requests.info("%s", format_request(served, self._options.logformat))
         if self._options.max_requests and self._served >= self._options.max_requests:
-            self._stopping = True
-            os.write(self._wake_writer, b"\0")
+            self._stop()

@@ -24,17 +24,17 @@ def read_request(session: Session) -> Generator[None, Event, None]:
         data = yield from _read_on(session, data)
     end = _size(data)
     try:
-        session.key, length, idempotent, upgrade = read_head(data[HEADER.size : end])
+        session.key, length, idempotent, endless = read_head(data[HEADER.size : end])
     except PacketError as error:
         raise BadRequest(str(error)) from None
     if not session.key:
         raise BadRequest("no key")
     session.packet = data
-    session.repeatable = idempotent and len(data) == end
-    if upgrade or (length is None and not idempotent):
+    if endless or (length is None and not idempotent):
         session.body_left = None  # nobody knows; where no length is said, only some methods have no body
     else:
         session.body_left = max((length or 0) - (len(data) - end), 0)
+    session.repeatable = idempotent and len(data) == end and session.body_left == 0
 
 
 def _size(data: bytes | bytearray) -> int:

@@ -1,6 +1,5 @@
 """Whether a router worker accepts: it does while nothing speaks against it."""
 
-import errno
 import logging
 import select
 from _socket import socket as PlainSocket
@@ -18,7 +17,8 @@ log = logging.getLogger("fastrouter")
 # Wakes one of the workers that wait for the same socket instead of all (epoll_ctl(2)).
 _EXCLUSIVE = 1 << 28
 
-_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_BACKLOG = 4096
+"""Most connections to take from one backlog before leaving; more than Linux lets wait by default."""
 
 
 _BATCH = 16
@@ -32,7 +32,7 @@ class Reason(Enum):
     FULL = "full"
     """It has as many sessions as its descriptors allow."""
     EXHAUSTED = "exhausted"
-    """The kernel gave no descriptor; asked again a second later."""
+    """The kernel gave none; asked again a second later."""
     DRAINING = "draining"
 
 
@@ -77,10 +77,11 @@ class Gate:
                 self._loop.unwatch(fd)
 
     def accept_waiting(self) -> None:
-        """Take whatever waits in the backlogs, for a worker that is about to leave."""
+        """Take what waits in the backlogs, for a worker that is about to leave."""
         for fd in self._listeners:
-            while self._take(fd):
-                pass
+            for _ in range(_BACKLOG):
+                if self.reasons or not self._take(fd):
+                    break
 
     def _accept(self, event: Event) -> None:
         for _ in range(_BATCH):
@@ -93,8 +94,7 @@ class Gate:
         except (BlockingIOError, ConnectionAbortedError):
             return False  # another worker was faster, or the client did not wait
         except OSError as error:
-            if error.errno not in _EXHAUSTED:
-                raise
+            # No descriptors, no memory, or what accept(2) passes on from the network.
             if self.close(Reason.EXHAUSTED):
                 log.error("cannot accept: %s; trying again in a second", error.strerror)
             return False

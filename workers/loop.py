@@ -3,8 +3,8 @@
 Each watched descriptor has one function, called with the (descriptor, events) pair that epoll reported; a
 generator's ``send`` will do, and is done with when the generator ends.
 
-A descriptor that is closed while its event still waits in the batch may by then be another connection's:
-whoever is called must bear an event for which there is nothing to read.
+A descriptor that is closed while its event still waits in the batch may by then be another connection's;
+so whoever closes one says so, and such events are dropped.
 """
 
 import os
@@ -32,6 +32,8 @@ class Loop:
         """The system call alone, for who keeps handlers itself."""
         self.handlers: dict[int, Callable[[Event], object]] = {}
         self.running = True
+        self._closed: set[int] = set()
+        """Descriptors closed in this turn, which may be somebody else's by now: their events are void."""
         self._max_events = max_events
         self._signal_handlers: dict[int, Callable[[], None]] = {int(signal.SIGALRM): tick}
         self._paused: list[Callable[[Event], object]] = []
@@ -48,6 +50,11 @@ class Loop:
         """Stop watching a descriptor that stays open."""
         if self.handlers.pop(fd, None) is not None:
             self._epoll.unregister(fd)
+
+    def forget(self, fd: int) -> None:
+        """A watched descriptor is about to be closed."""
+        self.handlers.pop(fd, None)
+        self._closed.add(fd)
 
     def pause(self, handler: Callable[[Event], object]) -> None:
         """Call handler once, some PAUSE seconds from now, with an event of no descriptor."""
@@ -67,15 +74,17 @@ class Loop:
 
     def run(self) -> None:
         """Go round until running is false."""
-        poll, handlers = self._epoll.poll, self.handlers
+        poll, handlers, closed = self._epoll.poll, self.handlers, self._closed
         while self.running:
             for event in poll(PAUSE if self._paused else -1, self._max_events):
-                handler = handlers.get(event[0])
-                if handler is not None:
+                fd = event[0]
+                handler = handlers.get(fd)
+                if handler is not None and fd not in closed:
                     try:
                         handler(event)
                     except StopIteration:
                         pass  # the session that ran there is over
+            closed.clear()
             if self._paused:
                 self._resume_paused()
 

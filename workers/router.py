@@ -91,10 +91,12 @@ class Router:
 
     def stop(self) -> None:
         """Accept nothing new, and end when the last session does."""
-        if self._gate.close(Reason.DRAINING):
-            if Reason.CHEAP not in self._gate.reasons:
-                self._gate.accept_waiting()
-            self._end_when_drained()
+        if Reason.DRAINING in self._gate.reasons:
+            return
+        if Reason.CHEAP not in self._gate.reasons:
+            self._gate.accept_waiting()
+        self._gate.close(Reason.DRAINING)
+        self._end_when_drained()
 
     def stop_at_once(self) -> None:
         self.loop.running = False
@@ -110,16 +112,17 @@ class Router:
         self._counters[node.counters_at + Counter.ACTIVE] += 1
 
     def end(self, node: Node, sent: int, received: int) -> None:
-        """Count what came of it, in bytes. A node that said nothing has failed."""
+        """Count what came of it, in bytes."""
         at, counters = node.counters_at, self._counters
         counters[at + Counter.ACTIVE] -= 1
         counters[at + Counter.RX] += sent
-        if received:
-            counters[at + Counter.TX] += received
-        else:
-            counters[at + Counter.FAILURES] += 1
+        counters[at + Counter.TX] += received
 
-    def connect_failed(self, node: Node, error: int, tries: int) -> None:
+    def no_answer(self, node: Node) -> None:
+        """Count a node that closed without a word."""
+        self._counters[node.counters_at + Counter.FAILURES] += 1
+
+    def connect_failed(self, session: Session, node: Node, error: int, tries: int) -> None:
         """Count, mark and log a node that could not be reached."""
         self._counters[node.counters_at + Counter.FAILURES] += 1
         if not self._quiet:
@@ -132,7 +135,8 @@ class Router:
         if error in _NOT_THE_NODES_FAULT:
             return
         if self._forwarder.mark_failed(node):
-            log.warning("[uwsgi-fastrouter] %s => marking %s as failed", node.key, node.address)
+            key = session.key.decode("utf-8", "surrogateescape")
+            log.warning("[uwsgi-fastrouter] %s => marking %s as failed", key, node.address)
         if self._failures >= 0:
             try:
                 os.write(self._failures, Failure(node.slot, node.id).encode())
@@ -146,13 +150,14 @@ class Router:
 
     def close_node(self, session: Session, sock: PlainSocket) -> None:
         """Close a session's connection to its node, if it is not closed yet."""
-        self.loop.handlers.pop(session.node_fd, None)
-        session.node_fd = -1
-        sock.close()
+        if session.node_fd >= 0:
+            self.loop.forget(session.node_fd)
+            session.node_fd = -1
+            sock.close()
 
     def close(self, session: Session) -> None:
         """A session is over."""
-        self.loop.handlers.pop(session.client, None)
+        self.loop.forget(session.client)
         os.close(session.client)
         self._sessions.discard(session)
         self._cells[Worker.SESSIONS] = len(self._sessions)

@@ -46,6 +46,10 @@ class BadRequest(Exception):
     """The client sent something that is no request."""
 
 
+class ClientGone(Exception):
+    """There is nobody to answer any more."""
+
+
 class Session:
     """The state that the router looks at from outside; the rest is local to the generator."""
 
@@ -98,14 +102,14 @@ class Session:
                 if error in _WAIT:
                     error, rest = yield from self._connect(sock, node, packet, error)
                 if error:
-                    router.connect_failed(node, error, tries)
+                    router.connect_failed(self, node, error, tries)
                 elif (yield from self._relay(sock, node, rest)) or not self.repeatable:
                     break
                 router.close_node(self, sock)
                 tries += 1
                 if tries > router.max_retries:
                     break
-        except (BadRequest, TimeoutError, OSError) as error:
+        except (BadRequest, ClientGone, OSError) as error:
             router.count_error()
             log.debug("session ends: %s", error)
         except Exception:
@@ -141,9 +145,9 @@ class Session:
         return error, rest
 
     def _relay(self, sock: PlainSocket, node: Node, up: bytes) -> Generator[None, Event, bool]:
-        """Move bytes both ways until the node has said everything, or the client is gone.
+        """Move bytes both ways until the node has said everything. Returns False when it said nothing.
 
-        Returns False when the node said nothing and the client still waits.
+        Raises ClientGone.
         """
         router, client, node_fd = self.router, self.client, self.node_fd
         watch, resume, buffer = router.loop.watch, self.resume, router.buffer
@@ -157,9 +161,14 @@ class Session:
                 # What is watched follows from what can move: nothing is read that cannot be passed on.
                 wanted = (EPOLLOUT if up else 0) | (0 if down else EPOLLIN | EPOLLRDHUP)
                 if wanted != node_events:
-                    watch(node_fd, wanted, resume)
+                    if wanted:
+                        watch(node_fd, wanted, resume)
+                    else:
+                        # Even when nothing is asked for, a node that has closed is reported, again and again.
+                        router.loop.unwatch(node_fd)
                     node_events = wanted
-                wanted = (EPOLLOUT if down else 0) | (0 if up or half_closed or left == 0 else EPOLLIN)
+                listening = not up and not half_closed and (left != 0 or self.old)
+                wanted = (EPOLLOUT if down else 0) | (EPOLLIN if listening else 0)
                 if wanted != client_events:
                     watch(client, wanted, resume)
                     client_events = wanted
@@ -177,9 +186,10 @@ class Session:
                 elif fd == client:
                     if down and events != EPOLLIN:
                         down = down[_write(client, down) :]
-                    if events & EPOLLIN and not up and not half_closed:
+                    if events & EPOLLIN and listening:
                         data = read_client(client, len(buffer))
                         if data:
+                            self.repeatable = False
                             up = _send(sock, data)
                             uploaded += len(data)
                             left = left and max(left - len(data), 0)
@@ -187,12 +197,14 @@ class Session:
                             half_closed = True
                             _shutdown(sock)
                     elif events & _GONE:
-                        return True
-                elif left == 0:
-                    left = None  # old enough to be watched for its leaving
+                        raise ClientGone
         finally:
             router.end(node, uploaded - len(up), received)
-        if left and not half_closed:
+        if client_events:
+            router.loop.unwatch(client)
+        if not received:
+            router.no_answer(node)
+        elif left and not half_closed:
             yield from self._linger()
         return received > 0
 
@@ -202,8 +214,11 @@ class Session:
         with socket.socket(fileno=os.dup(self.client)) as client:
             _shutdown(client)
         self.router.loop.watch(self.client, EPOLLIN, self.resume)
-        while read_client(self.client, 65536) != b"":
-            yield
+        try:
+            while read_client(self.client, 65536) != b"":
+                yield
+        except TimeoutError:
+            pass
 
 
 def read_client(client: int, size: int) -> bytes | None:

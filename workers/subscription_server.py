@@ -133,6 +133,8 @@ class SubscriptionServer:
             more = self._refused - _REFUSALS_LOGGED
             log.warning("%s refused %d more announcements", self._as_subscription, more)
         self._refused = 0
+        for fd in self._sockets:
+            self._receive((fd, 0))  # whoever was held up must not take what waits here for silence
         for entry, delta in self._table.expire(time.monotonic(), self._tolerance):
             self._publish(delta)
             self._log_silence(entry)

@@ -96,6 +96,7 @@ class Handler(SimpleHandler):
     ) -> None:
         self._output = _Output(connection)
         variables.setdefault("SCRIPT_NAME", "")
+        variables.setdefault("SERVER_PROTOCOL", "HTTP/1.0")
         super().__init__(
             cast(BinaryIO, io.BufferedReader(reader)),
             cast(BinaryIO, self._output),

@@ -4,7 +4,8 @@ As in uWSGI: the environment, then the command line with configuration files in 
 named, then the bare file names, then whatever is inherited.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 
 from fastrouter.config.commandline import Syntax, parse
 from fastrouter.config.ini import read_ini
@@ -45,7 +46,7 @@ def collect(arguments: Sequence[str], environment: Mapping[str, str], syntax: Sy
     for pair in pairs:
         collector.add(pair)
     for file in files:
-        if file.partition(":")[0].rpartition(".")[2] != "ini":
+        if not re.search(r"\.ini(:[^:]*)?$", file):
             raise ConfigError(f"command line: {file}: expected a configuration file whose name ends in .ini")
         collector.load(Pair("include", file, Origin("command line")))
     collector.end()
@@ -60,6 +61,7 @@ class Collector:
         self.files: list[str] = []
         self.placeholders: set[str] = set()
         """Names that were set to be referred to, whether or not anything refers to them."""
+        self._inherited: list[Pair] = []
         self._magic = Magic()
         self._block: Block | None = None
         self._depth = 0
@@ -77,8 +79,19 @@ class Collector:
             self.load(pair)
         elif pair.name in _PLACEHOLDER_SETTERS:
             self._set(pair)
+        elif pair.name == "inherit":
+            self._inherited.append(pair)
         else:
             self.pairs.append(pair)
+
+    def take_inherited(self, expand: Callable[[str], str]) -> list[Pair]:
+        """Read the files that were to be inherited, whose names expand makes good; returns their pairs."""
+        before = len(self.pairs)
+        while self._inherited:
+            pair = self._inherited.pop(0)
+            self.load(pair._replace(value=expand(pair.value)))
+        self.end()
+        return self.pairs[before:]
 
     def end(self) -> None:
         """No more pairs come. Raises ConfigError when a block is still open."""
@@ -87,7 +100,9 @@ class Collector:
 
     def load(self, pair: Pair) -> None:
         """Read the file that pair names: ``FILE``, ``FILE:SECTION`` or ``:SECTION`` of the file before."""
-        path, _, section = pair.value.partition(":")
+        path, colon, section = pair.value.rpartition(":")
+        if not colon:
+            path, section = section, ""
         path = path or self._last_file
         if self._depth == _MAX_DEPTH:
             raise ConfigError(f"{pair.origin}: {pair.name} = {pair.value}: files include each other")

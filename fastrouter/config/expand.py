@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from fastrouter.config.pairs import ConfigError, Pair
 
-__all__ = ["expand"]
+__all__ = ["Expander"]
 
 _ENVIRONMENT = re.compile(r"\$\(([^()]*?)\)")
 _FILE = re.compile(r"@\(([^()]*?)\)")
@@ -15,22 +15,32 @@ _MAX_REPLACEMENTS = 1000
 _PLACEHOLDER = re.compile(r"%\(([^()]*?)\)")
 
 
-def expand(pairs: list[Pair], environment: Mapping[str, str]) -> tuple[list[Pair], set[str]]:
-    """Replace all references in the values.
+class Expander:
+    """Replaces references; the placeholders' values are those of the pairs that it is made of."""
 
-    Returns the pairs and the names that placeholders referred to. Raises ConfigError for a file that cannot
-    be read.
-    """
-    pairs = [
-        pair._replace(value=_ENVIRONMENT.sub(lambda match: _variable(match, environment), pair.value))
-        for pair in pairs
-    ]
-    pairs = [_with_contents(pair) for pair in pairs]
-    values: dict[str, str] = {}
-    for pair in pairs:
-        values.setdefault(pair.name, pair.value)
-    used: set[str] = set()
-    return [pair._replace(value=_placeholders(pair.value, values, used)) for pair in pairs], used
+    def __init__(self, pairs: list[Pair], environment: Mapping[str, str]) -> None:
+        self.used: set[str] = set()
+        """Names that placeholders referred to."""
+        self._environment = environment
+        self._pairs = [
+            _with_contents(pair._replace(value=self._with_environment(pair.value))) for pair in pairs
+        ]
+        self._values: dict[str, str] = {}
+        for pair in self._pairs:
+            self._values.setdefault(pair.name, pair.value)
+
+    def expand_all(self) -> list[Pair]:
+        """The pairs with all references replaced. Raises ConfigError for a file that cannot be read."""
+        return [
+            pair._replace(value=_placeholders(pair.value, self._values, self.used)) for pair in self._pairs
+        ]
+
+    def expand(self, text: str) -> str:
+        """A text that is no pair of these, the name of a file for instance."""
+        return _placeholders(self._with_environment(text), self._values, self.used)
+
+    def _with_environment(self, text: str) -> str:
+        return _ENVIRONMENT.sub(lambda match: _variable(match, self._environment), text)
 
 
 def _variable(match: re.Match[str], environment: Mapping[str, str]) -> str:

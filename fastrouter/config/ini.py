@@ -51,5 +51,7 @@ def _rewrite(number: int, line: str, names: dict[str, str]) -> str:
     name, _, value = line.partition("=")
     names[str(number)] = name.rstrip(" \t")
     value = value.strip(" \t")
+    if '"""' in value and "'''" in value:
+        raise ConfigError(f"line {number}: a value with both kinds of triple quotes cannot be read")
     quote = "'''" if '"""' in value else '"""'
     return f"{number} = {quote}{value}{quote}"

@@ -111,7 +111,10 @@ def _opt(value: str, seen: list[Pair]) -> tuple[bool, str]:
 
 
 def _hostname_match(value: str, seen: list[Pair]) -> tuple[bool, str]:
-    return re.search(value, platform.node()) is not None, platform.node()
+    try:
+        return re.search(value, platform.node()) is not None, platform.node()
+    except re.error as error:
+        raise ConfigError(f"if-hostname-match = {value}: {error}") from None
 
 
 _TESTS: dict[str, _Test] = {

@@ -5,6 +5,7 @@ notation of ConfigObj's validation.
 """
 
 import dataclasses
+import re
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -77,7 +78,7 @@ def _flag(value: str) -> bool:
 
 def _integer(value: str, min: str = "0", max: str = "9223372036854775807") -> int:
     low, high = int(min), int(max)
-    number = int(value) if value.lstrip("-").isdecimal() and value.isascii() else None
+    number = int(value) if re.fullmatch(r"-?[0-9]+", value) else None
     if number is None or not low <= number <= high:
         above = f"from {low} to {high}" if high < 2**62 else f"of at least {low}"
         raise ValidateError(f"a whole number {above}")

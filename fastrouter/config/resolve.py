@@ -6,9 +6,9 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from fastrouter.config.collect import Collector, collect
+from fastrouter.config.collect import collect
 from fastrouter.config.commandline import Syntax
-from fastrouter.config.expand import expand
+from fastrouter.config.expand import Expander
 from fastrouter.config.option import NONE, OPTIONAL, REQUIRED, Option, check, declared
 from fastrouter.config.pairs import ConfigError, Origin, Pair, unknown
 from fastrouter.config.verify import verify
@@ -100,22 +100,14 @@ def syntax() -> Syntax:
 def load(arguments: Sequence[str], environment: Mapping[str, str]) -> Configuration:
     """Read, expand and check everything. Raises ConfigError with all problems found."""
     collector = collect(arguments, environment, syntax())
-    pairs, used = expand(collector.pairs, environment)
-    pairs = _inherit(pairs)
-    configuration = _resolve(pairs, used | collector.placeholders)
+    expander = Expander(collector.pairs, environment)
+    pairs = expander.expand_all() + collector.take_inherited(expander.expand)
+    configuration = _resolve(pairs, expander.used | collector.placeholders)
     configuration.options.files = collector.files
     problems = verify(configuration.options, configuration.origins)
     if problems:
         raise ConfigError(*problems)
     return configuration
-
-
-def _inherit(pairs: list[Pair]) -> list[Pair]:
-    inherited = Collector()
-    for pair in pairs:
-        if pair.name == "inherit":
-            inherited.load(pair)
-    return [pair for pair in pairs if pair.name != "inherit"] + inherited.pairs
 
 
 def _resolve(pairs: list[Pair], placeholders: set[str]) -> Configuration:

@@ -30,7 +30,7 @@ _Problems = Iterator[tuple[str, int, str, str]]
 
 
 def _addresses(options: Options) -> _Problems:
-    shared = len(options.sockets.shared_socket) + len(options.sockets.undeferred_shared_socket)
+    shared = _shared_sockets(options)
     used = {
         "shared-socket": options.sockets.shared_socket,
         "undeferred-shared-socket": options.sockets.undeferred_shared_socket,
@@ -93,18 +93,26 @@ def _application(options: Options) -> _Problems:
 
 
 def _subscriptions(options: Options) -> _Problems:
-    announcer = options.announcer
-    for name, values in (("subscribe-to", announcer.subscribe_to), ("subscribe2", announcer.subscribe2)):
+    for name, values in (
+        ("subscribe-to", options.announcer.subscribe_to),
+        ("subscribe2", options.announcer.subscribe2),
+    ):
         for position, text in enumerate(values):
             try:
-                parse_subscriptions(
-                    [text] if name == "subscribe-to" else [], [text] if name == "subscribe2" else []
-                )
+                both = ([text], []) if name == "subscribe-to" else ([], [text])
+                (subscription,) = parse_subscriptions(*both)
             except SubscriberError as error:
                 yield name, position, text, str(error)
-            else:
-                if not options.app.sockets and "=" not in text.split(":")[0] and "addr=" not in text:
-                    yield name, position, text, "there is no socket whose address could be announced"
+                continue
+            sockets = _shared_sockets(options) if subscription.shared else len(options.app.sockets)
+            if not subscription.address and subscription.socket >= max(sockets, 1):
+                yield name, position, text, f"there is no socket number {subscription.socket}"
+            elif not subscription.address and not sockets:
+                yield name, position, text, "there is no socket whose address could be announced"
+
+
+def _shared_sockets(options: Options) -> int:
+    return len(options.sockets.shared_socket) + len(options.sockets.undeferred_shared_socket)
 
 
 def _identities(options: Options) -> _Problems:

@@ -23,9 +23,11 @@ class StaticForwarder:
             node.mark_at = state.slot_cell(node.slot, Slot.MARK)
 
     def candidates(self, key: bytes) -> Iterator[Node]:
-        for _ in range(len(self._nodes)):
-            node = self._nodes[self._next]
-            self._next = (self._next + 1) % len(self._nodes)
+        # Every session goes round from its own start, since others move on while it waits for a node.
+        start, count = self._next, len(self._nodes)
+        for step in range(count):
+            node = self._nodes[(start + step) % count]
+            self._next = (start + step + 1) % count
             failed = self._cells[node.mark_at]
             if not failed or time.monotonic_ns() - failed >= self._grace:
                 yield node

@@ -52,7 +52,7 @@ def test_the_tree_explains_itself(app_file):
         "--procname-prefix",
         "x ",
     )
-    with subscription_router(*arguments, routers=2) as router:
+    with subscription_router(*arguments) as router:
         router.pids("x fastrouter: app worker 1")
         titles = [" ".join(child.cmdline()).strip() for child in psutil.Process(router.pid).children()]
         assert sorted(titles) == [
@@ -92,7 +92,7 @@ def test_sigint_does_not_wait_and_a_second_sigterm_hastens():
 
 def test_children_end_with_a_killed_master(app_file):
     arguments = ("--fastrouter-processes=2", "--socket=127.0.0.1:0", "--wsgi-file", app_file)
-    with subscription_router(*arguments, "--subscribe-to=127.0.0.1:9:foo.com", routers=2) as router:
+    with subscription_router(*arguments, "--subscribe-to=127.0.0.1:9:foo.com") as router:
         router.pids("announcer")
         children = [child.pid for child in psutil.Process(router.pid).children()]
         assert len(children) == 5
@@ -101,7 +101,7 @@ def test_children_end_with_a_killed_master(app_file):
 
 
 def test_every_router_worker_killed_in_turn_under_load(nodes):
-    with subscription_router("--fastrouter-processes=3", routers=3) as router:
+    with subscription_router("--fastrouter-processes=3") as router:
         for node in nodes:
             router.announce("foo.com", node.address)
         with load(lambda: request(router.address)) as outcomes:

@@ -8,7 +8,6 @@ import socket
 from collections import Counter
 
 import pytest
-
 from harness import LIMIT, MASTER, ROOT, Program, Router, connect, load, read_all, request, wait_until
 
 BLOG = ROOT / "conf" / "blog"

@@ -1,4 +1,4 @@
-"""The chapter on cheap mode and shared sockets, as conf/shared-socket has it: router and app on one socket."""
+"""The chapter on cheap mode and shared sockets, as conf/shared-socket has it."""
 
 import shutil
 import signal
@@ -25,12 +25,14 @@ def test_a_local_application_and_a_remote_node(tmp_path, uwsgi):
         command = [uwsgi, "--master", "--socket=127.0.0.1:0", "--wsgi-file", tmp_path / "remote.py"]
         with Program(*command, f"--subscribe-to={router.server}:foo.com") as remote:
             router.wait_for("leaving cheap mode")
-            with load(lambda: request(router.address)) as outcomes:
+            threads = 4
+            with load(lambda: request(router.address), threads) as outcomes:
                 wait_until(lambda: sum(b"remote" in one for one in outcomes) > 20, "remote answers")
                 wait_until(lambda: sum(b"local" in one for one in outcomes) > 20, "local answers")
                 remote.process.send_signal(signal.SIGINT)
                 router.wait_for("Going cheap")
                 enough = len(outcomes) + 50
                 wait_until(lambda: len(outcomes) > enough, "more requests")
-        assert all(isinstance(one, bytes) and one for one in outcomes)
+        # SIGINT ends a real uWSGI in the middle of what it serves, and there is no other node to turn to.
+        assert len([one for one in outcomes if not (isinstance(one, bytes) and one)]) <= threads
         assert all(b"local" in request(router.address) for _ in range(20))

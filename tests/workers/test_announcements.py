@@ -146,7 +146,7 @@ def test_a_full_pipe_means_reading_the_whole_table(node):
 
 
 def test_cheap_mode_from_the_first_node_to_the_last(node):
-    with subscription_router("--fastrouter-processes=3", cheap=True, routers=3) as router:
+    with subscription_router("--fastrouter-processes=3", cheap=True) as router:
         router.wait_for("starting fastrouter in cheap mode")
         with connect(router.address) as waiting:
             waiting.sendall(request_packet("GET", "http://foo.com/"))
@@ -209,7 +209,7 @@ def test_failures_reach_every_worker(node):
         tries.append(number)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
-    with subscription_router("--fastrouter-processes=4", routers=4) as router:
+    with subscription_router("--fastrouter-processes=4") as router:
         bad = FakeNode(behave)
         router.announce("foo.com", bad.address)
         router.announce("foo.com", node.address)

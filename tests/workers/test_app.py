@@ -6,9 +6,6 @@ import signal
 import socket
 
 import pytest
-
-from fastrouter.client import request_packet
-from fastrouter.subscription import parse_announcement
 from harness import (
     LIMIT,
     MASTER,
@@ -22,6 +19,9 @@ from harness import (
     subscription_router,
     wait_until,
 )
+
+from fastrouter.client import request_packet
+from fastrouter.subscription import parse_announcement
 
 
 def app(*arguments, **extra):

@@ -455,7 +455,7 @@ def test_shares_are_exact(router, nodes):
 
 
 def test_four_workers_share_one_socket_and_one_table(nodes):
-    with subscription_router("--fastrouter-processes=4", routers=4) as router:
+    with subscription_router("--fastrouter-processes=4") as router:
         for node in nodes:
             router.announce("foo.com", node.address)
         with load(lambda: request(router.address), threads=8) as outcomes:

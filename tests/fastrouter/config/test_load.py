@@ -136,6 +136,17 @@ fastrouter-to = 1.1.1.1:4
     assert from_ini(tmp_path, text).router.to == [f"1.1.1.1:{n}" for n in (1, 2, 3, 4, 9)]
 
 
+def test_inherited_files_are_read_like_any_other(tmp_path):
+    (tmp_path / "deep.ini").write_text("[uwsgi]\nprocname-append = %N\n")
+    text = f"[uwsgi]\nset-ph = own=1\ninherit = {tmp_path}/deep.ini\nfastrouter-to = 1.1.1.1:1\n"
+    (tmp_path / "base.ini").write_text(text)
+    found = from_ini(tmp_path, f"[uwsgi]\nhere = {tmp_path}\ninherit = %(here)/base.ini\n")
+    assert found.master.procname_append == "router"
+    assert found.router.to == ["1.1.1.1:1"]
+    (tmp_path / "base.ini").write_text("[uwsgi]\nfor = 1 2\n")
+    assert "for has no end" in ini_problems(tmp_path, f"[uwsgi]\ninherit = {tmp_path}/base.ini\n")[0]
+
+
 def test_logic(tmp_path):
     text = f"""[uwsgi]
 for = 1 2
@@ -185,6 +196,10 @@ endif =
         ("pidfile = /no/where/pid", "router.ini:2: pidfile = /no/where/pid: there is no such directory"),
         ("subscribe-to = nowhere", "router.ini:2: subscribe-to = nowhere: expected SERVER:KEY"),
         ("subscribe2 = server=1.1.1.1:1", "expected server=ADDRESS,key=KEY"),
+        ("subscribe2 = server=1.1.1.1:1,key=a", "router.ini:2: subscribe2 = server=1.1.1.1:1,key=a: there is no socket"),
+        ("subscribe-to = =3=1.1.1.1:1:a", "there is no socket number 3"),
+        ("if-hostname-match = (", "if-hostname-match = ("),
+        ("listen = --5", "router.ini:2: listen = --5: expected a whole number of at least 1"),
         ("fastrouter-use-base = /tmp/", "router.ini:2: fastrouter-use-base: this version does not route that way"),
         ("http = :80", "router.ini:2: http: there is no HTTP router here"),
         ("subscriptions-sign-check = SHA1:/k", "cannot check announcements"),

@@ -1,0 +1,213 @@
+/* Load for scripts/bench: a uwsgi client that counts and times, and a node that answers at once.
+ *
+ *   load node ADDRESS BYTES                       answer every request with BYTES bytes
+ *   load client ADDRESS CONNECTIONS SECONDS       one request a connection, CONNECTIONS of them at any time
+ *
+ * ADDRESS is 127.0.0.1:PORT or the path of a UNIX socket. The client prints one line of JSON. In C because it
+ * shares two cores with what it measures.
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { CHUNK = 1 << 20, MAX_SAMPLES = 4 << 20 };
+
+static struct sockaddr_storage address;
+static socklen_t address_size;
+static char chunk[CHUNK];
+
+static void die(const char *what) {
+    perror(what);
+    exit(1);
+}
+
+static void parse_address(const char *text) {
+    const char *colon = strrchr(text, ':');
+    if (colon && *text != '/') {
+        struct sockaddr_in *in = (struct sockaddr_in *)&address;
+        char host[64] = {0};
+        memcpy(host, text, (size_t)(colon - text));
+        in->sin_family = AF_INET;
+        in->sin_port = htons((uint16_t)atoi(colon + 1));
+        inet_pton(AF_INET, host, &in->sin_addr);
+        address_size = sizeof *in;
+    } else {
+        struct sockaddr_un *un = (struct sockaddr_un *)&address;
+        un->sun_family = AF_UNIX;
+        strncpy(un->sun_path, text, sizeof un->sun_path - 1);
+        address_size = sizeof *un;
+    }
+}
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+/* ---- the node ---- */
+
+static void answer(int fd, const char *reply, long size) {
+    long got = 0, wanted = 4;
+    while (got < wanted) { /* header, then as much as the header says */
+        long n = recv(fd, chunk + got, sizeof chunk - (size_t)got, 0);
+        if (n <= 0) return;
+        got += n;
+        if (wanted == 4 && got >= 4) wanted = 4 + (unsigned char)chunk[1] + 256 * (unsigned char)chunk[2];
+    }
+    for (long sent = 0; sent < size;) {
+        long n = send(fd, reply + sent, (size_t)(size - sent), MSG_NOSIGNAL);
+        if (n <= 0) return;
+        sent += n;
+    }
+}
+
+static int node(long bytes) {
+    char *reply = malloc((size_t)bytes + 200);
+    int head = sprintf(reply, "HTTP/1.1 200 OK\r\nContent-Length: %ld\r\n\r\n", bytes), one = 1;
+    memset(reply + head, 'x', (size_t)bytes);
+    int listener = socket(address.ss_family, SOCK_STREAM, 0);
+    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (bind(listener, (struct sockaddr *)&address, address_size) || listen(listener, 4096)) die("bind");
+    puts("ready");
+    fflush(stdout);
+    for (;;) {
+        int fd = accept(listener, NULL, NULL);
+        if (fd < 0) continue;
+        answer(fd, reply, head + bytes);
+        close(fd);
+    }
+}
+
+/* ---- the client ---- */
+
+struct connection {
+    int fd;
+    double started;
+    long received;
+};
+
+static char packet[4096];
+static size_t packet_size;
+static long errors;
+
+static void add(const char *name, const char *value) {
+    const char *fields[] = {name, value};
+    for (int i = 0; i < 2; i++) {
+        size_t n = strlen(fields[i]);
+        packet[packet_size++] = (char)n;
+        packet[packet_size++] = (char)(n >> 8);
+        memcpy(packet + packet_size, fields[i], n);
+        packet_size += n;
+    }
+}
+
+static void make_packet(void) { /* what nginx sends for a browser's GET */
+    packet_size = 4;
+    add("QUERY_STRING", "");
+    add("REQUEST_METHOD", "GET");
+    add("CONTENT_TYPE", "");
+    add("CONTENT_LENGTH", "");
+    add("REQUEST_URI", "/index.html");
+    add("PATH_INFO", "/index.html");
+    add("DOCUMENT_ROOT", "/usr/share/nginx/html");
+    add("SERVER_PROTOCOL", "HTTP/1.1");
+    add("REQUEST_SCHEME", "http");
+    add("REMOTE_ADDR", "127.0.0.1");
+    add("REMOTE_PORT", "50000");
+    add("SERVER_PORT", "80");
+    add("SERVER_NAME", "foo.com");
+    add("HTTP_HOST", "foo.com");
+    add("HTTP_USER_AGENT", "Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101 Firefox/140.0");
+    add("HTTP_ACCEPT", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8");
+    add("HTTP_ACCEPT_ENCODING", "gzip, deflate, br");
+    add("HTTP_COOKIE", "sessionid=4f1d2c3b4a5968778695a4b3c2d1e0f9");
+    packet[1] = (char)(packet_size - 4);
+    packet[2] = (char)((packet_size - 4) >> 8);
+}
+
+static void begin(struct connection *c, int epoll, uint32_t number) {
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data.u32 = number};
+    c->fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    c->started = now();
+    c->received = -1; /* the packet is not sent yet */
+    if (connect(c->fd, (struct sockaddr *)&address, address_size) && errno != EINPROGRESS) {
+        errors++;
+        close(c->fd);
+        c->fd = -1;
+        usleep(500);
+        return;
+    }
+    epoll_ctl(epoll, EPOLL_CTL_ADD, c->fd, &event);
+}
+
+/* Whether the connection is over. */
+static int go_on(struct connection *c, uint32_t events) {
+    if (c->received < 0 && events & EPOLLOUT) {
+        if (send(c->fd, packet, packet_size, MSG_NOSIGNAL) == (ssize_t)packet_size) c->received = 0;
+    }
+    for (;;) {
+        long n = recv(c->fd, chunk, sizeof chunk, 0);
+        if (n > 0) c->received += n;
+        else return n == 0 || errno != EAGAIN;
+    }
+}
+
+static int compare(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static int client(uint32_t count, double seconds) {
+    struct connection *all = calloc(count, sizeof *all);
+    double *samples = malloc(sizeof(double) * MAX_SAMPLES), bytes = 0;
+    struct epoll_event events[256];
+    long done = 0;
+    int epoll = epoll_create1(0);
+    make_packet();
+    double started = now(), end = started + seconds;
+    for (uint32_t i = 0; i < count; i++) begin(&all[i], epoll, i);
+    while (now() < end) {
+        for (uint32_t i = 0; i < count; i++)
+            if (all[i].fd < 0) begin(&all[i], epoll, i);
+        int n = epoll_wait(epoll, events, 256, 100);
+        for (int i = 0; i < n; i++) {
+            struct connection *c = &all[events[i].data.u32];
+            if (c->fd < 0 || !go_on(c, events[i].events)) continue;
+            if (c->received > 0) {
+                if (done < MAX_SAMPLES) samples[done] = now() - c->started;
+                bytes += (double)c->received;
+                done++;
+            } else errors++;
+            close(c->fd);
+            begin(c, epoll, events[i].data.u32);
+        }
+    }
+    double elapsed = now() - started;
+    for (uint32_t i = 0; i < count; i++) /* what is under way counts for throughput */
+        if (all[i].received > 0) bytes += (double)all[i].received;
+    long kept = done < MAX_SAMPLES ? done : MAX_SAMPLES;
+    qsort(samples, (size_t)kept, sizeof *samples, compare);
+    printf("{\"requests\": %ld, \"errors\": %ld, \"seconds\": %.3f, \"bytes\": %.0f, \"p50\": %.6f, \"p99\": %.6f}\n",
+           done, errors, elapsed, bytes, kept ? samples[kept / 2] : 0, kept ? samples[kept * 99 / 100] : 0);
+    return 0;
+}
+
+int main(int count, char **words) {
+    signal(SIGPIPE, SIG_IGN);
+    if (count < 4) return fprintf(stderr, "usage: see the top of load.c\n"), 2;
+    parse_address(words[2]);
+    if (!strcmp(words[1], "node")) return node(atol(words[3]));
+    return client((uint32_t)atoi(words[3]), count > 4 ? atof(words[4]) : 3);
+}
