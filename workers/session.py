@@ -109,9 +109,9 @@ class Session:
                 tries += 1
                 if tries > router.max_retries:
                     break
-        except (BadRequest, ClientGone, OSError) as error:
+        except (BadRequest, ClientGone, OSError) as reason:
             router.count_error()
-            log.debug("session ends: %s", error)
+            log.debug("session ends: %s", reason)
         except Exception:
             router.count_error()
             log.exception("a session failed; this is a bug")
