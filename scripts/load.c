@@ -73,7 +73,7 @@ static void answer(int fd, const char *reply, long size) {
     }
 }
 
-static int node(long bytes) {
+_Noreturn static void node(long bytes) {
     char *reply = malloc((size_t)bytes + 200);
     int head = sprintf(reply, "HTTP/1.1 200 OK\r\nContent-Length: %ld\r\n\r\n", bytes), one = 1;
     memset(reply + head, 'x', (size_t)bytes);
@@ -208,6 +208,6 @@ int main(int count, char **words) {
     signal(SIGPIPE, SIG_IGN);
     if (count < 4) return fprintf(stderr, "usage: see the top of load.c\n"), 2;
     parse_address(words[2]);
-    if (!strcmp(words[1], "node")) return node(atol(words[3]));
+    if (!strcmp(words[1], "node")) node(atol(words[3]));
     return client((uint32_t)atoi(words[3]), count > 4 ? atof(words[4]) : 3);
 }

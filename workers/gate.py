@@ -39,7 +39,18 @@ class Reason(Enum):
 class Gate:
     """Watches the listening sockets, or does not watch them at all."""
 
-    def __init__(self, loop: Loop, listeners: Sequence[Listener], admit: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        listeners: Sequence[Listener],
+        contested: Sequence[Listener],
+        admit: Callable[[int], None],
+    ) -> None:
+        """contested are the listeners that the local application accepts on as well.
+
+        The kernel tends to wake the same waiter again and again: among equal workers that is harmless, but
+        between the router and the application it would leave one of them out.
+        """
         self.reasons: set[Reason] = set()
         self._loop = loop
         self._admit = admit
@@ -48,6 +59,7 @@ class Gate:
         self._listeners = {
             listener.socket.fileno(): cast(PlainSocket, listener.socket) for listener in listeners
         }
+        self._contested = {listener.socket.fileno() for listener in contested}
 
     def close(self, reason: Reason) -> bool:
         """Do not accept for a reason. False when that reason was there already."""
@@ -72,7 +84,8 @@ class Gate:
         self._open = not self.reasons
         for fd in self._listeners:
             if self._open:
-                self._loop.watch(fd, select.EPOLLIN | _EXCLUSIVE, self._accept)
+                exclusive = 0 if fd in self._contested else _EXCLUSIVE
+                self._loop.watch(fd, select.EPOLLIN | exclusive, self._accept)
             else:
                 self._loop.unwatch(fd)
 

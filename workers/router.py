@@ -63,7 +63,7 @@ class Router:
         self._cells = context.state.worker_cells(index)
         self._sessions: set[Session] = set()
         self._max_sessions = max((raise_descriptor_limit() - _RESERVED_DESCRIPTORS) // 2, 1)
-        self._gate = Gate(self.loop, context.router_listeners, self._admit)
+        self._gate = Gate(self.loop, context.router_listeners, context.app_listeners, self._admit)
         self._can_be_cheap = options.cheap
         self._quiet = options.quiet
         self._name = f"[uWSGI fastrouter pid {os.getpid()}]"

@@ -233,6 +233,7 @@ def test_router_and_application_on_one_socket(tmp_path, app_file, node):
         assert len(pids) > 1
         router.announce("foo.com", node.address)
         router.wait_for("leaving cheap mode")
+        wait_until(lambda: request(router.address).endswith(node.address.encode()), "the node's share of a trickle")
         with load(lambda: request(router.address)) as outcomes:
             wait_until(lambda: node.connections > 20, "the node to get its share")
             wait_until(
