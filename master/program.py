@@ -12,7 +12,7 @@ from master.daemon import Daemon
 from master.logs import set_up_logging
 from master.privileges import drop_privileges
 from master.sockets import Sockets
-from master.supervisor import PID, Supervisor
+from master.supervisor import PID, ROUTERS, Supervisor
 from workers.announcer import run_announcer
 from workers.app import run_app
 from workers.context import Context, Pipe
@@ -96,7 +96,14 @@ def _roles(options: Options) -> list[Role]:
             roles.append(Role("subscription server", 1, run_subscription_server, numbered=False, stop_rank=3))
         own = (router.uid, router.gid)
         roles.append(
-            Role("router worker", router.processes, run_router, numbered=True, stop_rank=1, privileged_as=own)
+            Role(
+                "router worker",
+                router.processes,
+                run_router,
+                numbered=True,
+                stop_rank=ROUTERS,
+                privileged_as=own,
+            )
         )
     if options.app.sockets:
         roles.append(Role("app worker", options.app.processes, run_app, numbered=True, stop_rank=2))

@@ -72,7 +72,7 @@ class Sockets:
             sock = self._unix(binding, socket.SOCK_STREAM)
             sock.listen(self._options.listen)
         sock.setblocking(False)
-        return Listener(show(sock.getsockname()), sock)
+        return Listener(show(sock.getsockname()), sock, isinstance(binding, Inherited))
 
     def _tcp(self, binding: Tcp, deferred: bool) -> socket.socket:
         family, address = _resolve(binding)

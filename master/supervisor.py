@@ -7,6 +7,7 @@ import logging
 import os
 import selectors
 import signal
+import socket
 import struct
 import time
 from collections.abc import Callable, Sequence
@@ -18,12 +19,18 @@ from master.harakiri import Harakiri
 from workers.context import Context
 from workers.process import BOOT_FAILURE
 
-__all__ = ["PID", "Supervisor"]
+__all__ = ["PID", "ROUTERS", "Supervisor"]
 
 log = logging.getLogger("fastrouter")
 
 PID = struct.Struct("<q")
 """What a child writes into the ready pipe."""
+
+ROUTERS = 1
+"""The stop rank of the router workers."""
+
+_BACKLOG_TIME = 1.0
+"""Seconds that router workers have to take what waits in the backlogs when they are stopped."""
 
 _AT_ONCE = 5.0
 """Seconds that children have to end when they are told to end at once."""
@@ -51,6 +58,7 @@ class Supervisor:
         self._context = context
         self._children = [Child(role, index) for role in roles for index in range(role.count)]
         self._be_child = be_child
+        self._refuse_at = float("inf")
         self._on_ready = on_ready
         self._all_ready = False
         self._exit_code = 0
@@ -209,7 +217,22 @@ class Supervisor:
                 return False
             self._rank += 1
             self._signal_rank()
+            if self._rank == ROUTERS:
+                self._refuse_at = time.monotonic() + _BACKLOG_TIME
+        if time.monotonic() >= self._refuse_at:
+            self._refuse_at = float("inf")
+            self._refuse_connections()
         return True
+
+    def _refuse_connections(self) -> None:
+        """No router worker will accept again: who connects now shall know, and go elsewhere."""
+        used_by_app = {listener.name for listener in self._context.app_listeners}
+        for listener in self._context.router_listeners:
+            if not listener.inherited and listener.name not in used_by_app:
+                try:
+                    listener.socket.shutdown(socket.SHUT_RD)
+                except OSError as error:
+                    log.debug("%s: %s", listener.name, error)
 
     def _signal_rank(self) -> None:
         assert self._stop_signal is not None

@@ -191,7 +191,11 @@ def connect(address: str, limit: float = LIMIT) -> socket.socket:
     kind, target = dial(address)
     sock = socket.socket(kind, socket.SOCK_STREAM)
     sock.settimeout(limit)
-    sock.connect(target)
+    try:
+        sock.connect(target)
+    except OSError:
+        sock.close()
+        raise
     return sock
 
 

@@ -16,6 +16,8 @@ class Listener:
     name: str
     """Its real address, as configurations write it."""
     socket: socket.socket
+    inherited: bool = False
+    """Somebody else made it, and may go on using it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -440,9 +440,18 @@ def test_a_graceful_stop_finishes_what_is_open(router):
             assert entered.wait(LIMIT)
             router.process.send_signal(signal.SIGTERM)
             router.wait_for("stopping gracefully")
+            wait_until(lambda: refuses(router.address), "new connections to be refused")
             release.set()
             assert read_all(sock) == b"served"
         assert router.wait() == 0
+
+
+def refuses(address):
+    try:
+        connect(address).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 def test_shares_are_exact(router, nodes):
