@@ -88,7 +88,7 @@ def parse_binding(text: str) -> Binding:
         return Inherited(_number(text[5:], text, "a descriptor number after 'fd://'"))
     if text.startswith("@") or text.startswith("\\0"):
         return _unix(text[1:] if text[0] == "@" else text[2:], text, abstract=True)
-    if ":" in text and not text.startswith("/"):
+    if ":" in text and "/" not in text:
         host, port = _split(text)
         return Tcp("" if host == "*" else host, port)
     return _unix(text, text)
@@ -101,7 +101,7 @@ def parse_node(text: str) -> Dial:
     """
     if text.startswith("@") or text.startswith("\\0"):
         return Dial(socket.AF_UNIX, _unix(text[1:] if text[0] == "@" else text[2:], text, True).sockaddr)
-    if ":" not in text or text.startswith("/"):
+    if ":" not in text or "/" in text:  # what has a slash is a path, whatever else it has
         return Dial(socket.AF_UNIX, _unix(text, text).sockaddr)
     host, port = _split(text)
     if not port:

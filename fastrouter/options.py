@@ -37,6 +37,12 @@ class RouterOptions(Group):
     subscription_server: list[str] = many(
         "text", "take announcements on ADDRESS, a UDP address or the path of a UNIX socket", metavar="ADDRESS"
     )
+    use_base: str = one(
+        "text", "", "forward to the UNIX socket whose path is BASE and the key", metavar="BASE"
+    )
+    use_pattern: str = one(
+        "text", "", "forward to the UNIX socket whose path is PATTERN with the key for %s", metavar="PATTERN"
+    )
     cheap: bool = one("flag", False, "do not accept while there is no node; requests wait in the backlog")
     timeout: int = one("count", 60, "close a session on which nothing moved for SECONDS", metavar="SECONDS")
     connect_timeout: int = one(
@@ -55,6 +61,17 @@ class RouterOptions(Group):
     )
     uid: str = one("text", "", "user that the router workers run as", metavar="USER")
     gid: str = one("text", "", "group that the router workers run as", metavar="GROUP")
+
+    @property
+    def forwarders(self) -> list[str]:
+        """Fields of the configured ways to find a node, in uWSGI's order; only the first one counts."""
+        fields = ("use_pattern", "subscription_server", "use_base", "to")
+        return [field for field in fields if getattr(self, field)]
+
+    @property
+    def configured_slots(self) -> int:
+        """Slots of shared memory before those of announced nodes: one a node, one for made-up addresses."""
+        return len(self.to) + 1
 
 
 @dataclass(slots=True)
@@ -136,6 +153,7 @@ class AppOptions(Group):
         short="w",
         metavar="MODULE",
     )
+    need_app: bool = one("flag", False, "do not start without an application", argument=OPTIONAL)
     callable: str = one("text", "application", "name of the application in its module", metavar="NAME")
     pythonpath: list[str] = many(
         "text", "add DIRECTORY to the import path", aliases=("python-path", "pp"), metavar="DIRECTORY"

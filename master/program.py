@@ -79,7 +79,7 @@ def _pipe() -> Pipe:
 
 
 def _layout(options: Options) -> Layout:
-    slots = len(options.router.to) + options.subscription.max_nodes
+    slots = options.router.configured_slots + options.subscription.max_nodes
     return Layout(slots, options.router.processes, options.app.processes * options.app.threads)
 
 
@@ -151,6 +151,11 @@ def _announce_start(context: Context) -> None:
         log.info("app workers bound on %s", listener.name)
     if context.options.router.cheap:
         log.info("starting fastrouter in cheap mode")
+    used, *shadowed = [field.replace("_", "-") for field in context.options.router.forwarders] or [""]
+    for name in shadowed:
+        log.warning("fastrouter-%s has no effect beside fastrouter-%s", name, used)
+    if context.router_listeners and not used:
+        log.warning("the router has no way to find a node: every request will be closed")
 
 
 def _write_pidfile(path: str) -> None:

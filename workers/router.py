@@ -9,6 +9,7 @@ from collections.abc import Callable
 from select import EPOLLIN
 
 from fastrouter.forwarders import Forwarder
+from fastrouter.forwarders.path import PathForwarder, base_template, pattern_template
 from fastrouter.forwarders.static import StaticForwarder
 from fastrouter.forwarders.subscription import SubscriptionForwarder
 from fastrouter.node import Node
@@ -214,9 +215,14 @@ class Router:
 
 
 def _forwarder(context: Context, routes: Routes) -> Forwarder:
-    """The first configured, in uWSGI's order."""
     options = context.options.router
-    if options.subscription_server:
-        return SubscriptionForwarder(routes)
+    unlisted = options.configured_slots - 1
+    match next(iter(options.forwarders), "to"):
+        case "use_pattern":
+            return PathForwarder(pattern_template(options.use_pattern), unlisted)
+        case "subscription_server":
+            return SubscriptionForwarder(routes)
+        case "use_base":
+            return PathForwarder(base_template(options.use_base), unlisted)
     nodes = [Node(address, slot) for slot, address in enumerate(options.to)]
     return StaticForwarder(nodes, context.state, options.gracetime)

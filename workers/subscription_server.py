@@ -48,7 +48,7 @@ class SubscriptionServer:
         assert context.failures is not None
         self.loop = Loop(self._tick)
         self._cells = context.state.cells
-        self._table = SubscriptionTable(context.state, first_slot=len(context.options.router.to))
+        self._table = SubscriptionTable(context.state, first_slot=context.options.router.configured_slots)
         self._tolerance = context.options.subscription.tolerance
         self._sockets = {
             listener.socket.fileno(): listener.socket for listener in context.subscription_listeners

@@ -9,6 +9,7 @@ import glob
 import importlib
 import importlib.machinery
 import importlib.util
+import logging
 import os
 import site
 import sys
@@ -18,6 +19,8 @@ from typing import Any
 from fastrouter.options import AppOptions
 
 __all__ = ["LoadError", "load_application"]
+
+log = logging.getLogger("fastrouter.app")
 
 _OURS = ("workers", "master")
 
@@ -31,6 +34,9 @@ def load_application(options: AppOptions) -> Callable[..., Any]:
 
     What the user's code itself raises while it is imported passes through.
     """
+    if not options.wsgi_file and not options.module:
+        log.warning("there is no application; every request is answered with an error")
+        return _no_application
     _prepare_imports(options)
     module, _, name = options.module.partition(":")
     if options.wsgi_file:
@@ -45,6 +51,13 @@ def load_application(options: AppOptions) -> Callable[..., Any]:
     if not callable(application):
         raise LoadError(f"{name!r} in {where} is not callable")
     return application  # type: ignore[no-any-return]
+
+
+def _no_application(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+    """What uWSGI does without one."""
+    log.error("--- no application found ---")
+    start_response("500 Internal Server Error", [("Content-Type", "text/plain")])
+    return [b"Internal Server Error"]
 
 
 def _prepare_imports(options: AppOptions) -> None:

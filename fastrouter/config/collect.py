@@ -35,6 +35,14 @@ _NOT_OPTIONS = frozenset(
 )
 
 
+# In uWSGI, %s in a file is the file's name, and a pattern has to say %%s; it is never meant there.
+_PATTERN_LINE = re.compile(r"^[ \t]*[a-z]+-use-pattern[ \t]*=.*$", re.MULTILINE)
+
+
+def _keep_key(line: re.Match[str]) -> str:
+    return re.sub(r"(?<!%)%s", "%%s", line[0])
+
+
 def collect(arguments: Sequence[str], environment: Mapping[str, str], syntax: Syntax) -> "Collector":
     """Read all sources. Raises ConfigError."""
     collector = Collector()
@@ -114,6 +122,7 @@ class Collector:
         self._last_file = path
         if path not in self.files:
             self.files.append(path)
+        text = _PATTERN_LINE.sub(_keep_key, text)
         text = self._magic.replace(text, path, section, main=pair.name == "ini")
         self._depth += 1
         for inner in read_ini(text, path, section or "uwsgi"):

@@ -88,8 +88,8 @@ def _application(options: Options) -> _Problems:
             app.wsgi_file or app.module,
             "the application needs a socket to accept requests on",
         )
-    elif app.sockets and not (app.wsgi_file or app.module):
-        yield "socket", 0, app.sockets[0], "there is no application to accept for; give wsgi-file or module"
+    elif app.need_app and not (app.wsgi_file or app.module):
+        yield "need-app", 0, "true", "there is no application; give wsgi-file or module"
 
 
 def _subscriptions(options: Options) -> _Problems:

@@ -37,11 +37,13 @@ def ini_problems(tmp_path, text):
 SEED_COMMANDS = [
     "--fastrouter 127.0.0.1:3017 --fastrouter /tmp/uwsgi.sock --fastrouter @foobar",
     "--fastrouter 127.0.0.1:3017 --fastrouter-subscription-server 192.168.0.100:7000",
-    "--socket :3031 -M --subscribe-to 192.168.0.100:7000:example.com --module app",
-    "--socket :3032 -M --subscribe-to 192.168.0.100:7000:unbit.it,5 "
-    "--subscribe-to 192.168.0.100:7000:uwsgi.it --module app",
-    "--socket 192.168.0.100:0 -M --subscribe-to 192.168.0.100:7000:example.com --module app",
-    "--socket :3031 -M --subscribe-to 192.168.0.100:7000:@mappings.txt --module app",
+    "--fastrouter 127.0.0.1:3017 --fastrouter-use-base /tmp/sockets",
+    "--fastrouter 127.0.0.1:3017 --fastrouter-use-base /tmp/sockets/%s/uwsgi.sock",
+    "--fastrouter 127.0.0.1:3017 --fastrouter-use-pattern /tmp/sockets/%s/uwsgi.sock",
+    "--socket :3031 -M --subscribe-to 192.168.0.100:7000:example.com",
+    "--socket :3032 -M --subscribe-to 192.168.0.100:7000:unbit.it,5 --subscribe-to 192.168.0.100:7000:uwsgi.it",
+    "--socket 192.168.0.100:0 -M --subscribe-to 192.168.0.100:7000:example.com",
+    "--socket :3031 -M --subscribe-to 192.168.0.100:7000:@mappings.txt",
 ]
 
 
@@ -190,7 +192,7 @@ endif =
         ("fastrouter-to = somewhere:80", "router.ini:2: fastrouter-to = somewhere:80: expected a numeric address"),
         ("uid = nobody-at-all", "router.ini:2: uid = nobody-at-all: there is no such user"),
         ("chown-socket = root:no-group-of-this-name", "there is no such group"),
-        ("socket = :0", "router.ini:2: socket = :0: there is no application"),
+        ("socket = :0\nneed-app", "router.ini:3: need-app = true: there is no application"),
         ("wsgi-file = /no/app.py\nsocket = :0", "router.ini:2: wsgi-file = /no/app.py: there is no such file"),
         ("chdir = /no/where", "router.ini:2: chdir = /no/where: there is no such directory"),
         ("pidfile = /no/where/pid", "router.ini:2: pidfile = /no/where/pid: there is no such directory"),
@@ -200,7 +202,7 @@ endif =
         ("subscribe-to = =3=1.1.1.1:1:a", "there is no socket number 3"),
         ("if-hostname-match = (", "if-hostname-match = ("),
         ("listen = --5", "router.ini:2: listen = --5: expected a whole number of at least 1"),
-        ("fastrouter-use-base = /tmp/", "router.ini:2: fastrouter-use-base: this version does not route that way"),
+        ("fastrouter-use-cache", "router.ini:2: fastrouter-use-cache: this version does not route that way"),
         ("http = :80", "router.ini:2: http: there is no HTTP router here"),
         ("subscriptions-sign-check = SHA1:/k", "cannot check announcements"),
         ("include = /no/file.ini", "router.ini:2: include = /no/file.ini: No such file or directory"),

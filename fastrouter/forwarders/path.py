@@ -1,0 +1,72 @@
+"""Forwarders that make a node's address of the key itself: ``fastrouter-use-base`` and ``-use-pattern``."""
+
+import re
+from collections.abc import Iterator
+
+from fastrouter.address import AddressError
+from fastrouter.node import Node
+
+__all__ = ["PathForwarder", "base_template", "pattern_template"]
+
+_MOST_KEYS = 4096
+"""Keys to remember nodes of; clients choose them, so there is no end to them."""
+
+_PATTERN = re.compile(r"%(.)", re.DOTALL)
+
+
+def base_template(base: str) -> list[str]:
+    """What stands before and after the key: uWSGI puts nothing in between, not even a slash."""
+    return [base, ""]
+
+
+def pattern_template(pattern: str) -> list[str]:
+    """The parts of a pattern between its keys: ``%s`` is the key, ``%%`` a percent sign, as in uWSGI."""
+    parts = [""]
+    at = 0
+    for match in _PATTERN.finditer(pattern):
+        parts[-1] += pattern[at : match.start()]
+        at = match.end()
+        if match[1] == "s":
+            parts.append("")
+        elif match[1] in "%(":
+            parts[-1] += "%" if match[1] == "%" else "%("
+    parts[-1] += pattern[at:]
+    return parts
+
+
+class PathForwarder:
+    """Puts the key in the gaps of a template.
+
+    The key comes from the network. In a path it may name one thing and nothing else: keys with a slash, and
+    the names of the directory itself and of its parent, have no node.
+    """
+
+    def __init__(self, template: list[str], slot: int) -> None:
+        self._template = template
+        self._slot = slot
+        self._nodes: dict[bytes, Node | None] = {}
+
+    def candidates(self, key: bytes) -> Iterator[Node]:
+        if key not in self._nodes:
+            if len(self._nodes) >= _MOST_KEYS:
+                self._nodes.clear()
+            self._nodes[key] = self._node(key)
+        node = self._nodes[key]
+        if node is not None:
+            yield node
+
+    def mark_failed(self, node: Node) -> bool:
+        return False  # its socket may be there the next time; nothing is lost by looking
+
+    @property
+    def is_empty(self) -> bool:
+        return False
+
+    def _node(self, key: bytes) -> Node | None:
+        text = key.decode("utf-8", "surrogateescape")
+        if "/" in text or text in (".", ".."):
+            return None
+        try:
+            return Node(text.join(self._template), self._slot)
+        except AddressError:
+            return None
