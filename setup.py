@@ -10,6 +10,8 @@ from setuptools import Extension, setup
 HOT = [
     "fastrouter/address.py",
     "fastrouter/balance/wrr.py",
+    "fastrouter/forwarders/fallback.py",
+    "fastrouter/forwarders/path.py",
     "fastrouter/forwarders/static.py",
     "fastrouter/forwarders/subscription.py",
     "fastrouter/node.py",

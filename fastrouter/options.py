@@ -43,6 +43,16 @@ class RouterOptions(Group):
     use_pattern: str = one(
         "text", "", "forward to the UNIX socket whose path is PATTERN with the key for %s", metavar="PATTERN"
     )
+    fallback: list[str] = many(
+        "text",
+        "forward to the node at ADDRESS when the one that was chosen cannot be reached",
+        metavar="ADDRESS",
+    )
+    fallback_on_no_key: bool = one("flag", False, "use the fallbacks for keys without a node too")
+    subscription_fallback_key: str = one(
+        "text", "", "look KEY up when nobody has announced the request's key", metavar="KEY"
+    )
+    force_key: str = one("text", "", "route every request by KEY, whatever it asks for", metavar="KEY")
     cheap: bool = one("flag", False, "do not accept while there is no node; requests wait in the backlog")
     timeout: int = one("count", 60, "close a session on which nothing moved for SECONDS", metavar="SECONDS")
     connect_timeout: int = one(
@@ -71,7 +81,7 @@ class RouterOptions(Group):
     @property
     def configured_slots(self) -> int:
         """Slots of shared memory before those of announced nodes: one a node, one for made-up addresses."""
-        return len(self.to) + 1
+        return len(self.to) + len(self.fallback) + 1
 
 
 @dataclass(slots=True)
@@ -91,6 +101,12 @@ class SubscriptionOptions(Group):
         "balancing between the nodes of a pool: wrr",
         name="subscription-algo",
         metavar="NAME",
+    )
+    dotsplit: bool = one(
+        "flag",
+        False,
+        "look a.b.c up as .b.c and .c when nobody has announced it",
+        name="subscription-dotsplit",
     )
     max_nodes: int = one(
         "integer(1, 1000000)",

@@ -27,6 +27,8 @@ def read_request(session: Session) -> Generator[None, Event, None]:
         session.key, length, idempotent, endless = read_head(data[HEADER.size : end])
     except PacketError as error:
         raise BadRequest(str(error)) from None
+    if session.router.force_key:
+        session.key = session.router.force_key
     if not session.key:
         raise BadRequest("no key")
     session.packet = data

@@ -9,9 +9,16 @@ from collections.abc import Callable
 from select import EPOLLIN
 
 from fastrouter.forwarders import Forwarder
+from fastrouter.forwarders.fallback import FallbackForwarder
 from fastrouter.forwarders.path import PathForwarder, base_template, pattern_template
 from fastrouter.forwarders.static import StaticForwarder
-from fastrouter.forwarders.subscription import SubscriptionForwarder
+from fastrouter.forwarders.subscription import (
+    Keys,
+    SubscriptionForwarder,
+    dotsplit_keys,
+    key_and,
+    only_the_key,
+)
 from fastrouter.node import Node
 from fastrouter.routes import Routes
 from fastrouter.shared import COUNTERS, Counter, Failure, Worker, read_deltas
@@ -56,6 +63,7 @@ class Router:
         self.connect_timeout = options.connect_timeout
         self.max_retries = options.max_retries
         self.read_request = read_request
+        self.force_key = options.force_key.encode("utf-8", "surrogateescape")
         self.buffer = memoryview(bytearray(options.buffer_size))
         """What every session reads its node's bytes into; nothing stays there beyond one event."""
         self.seconds = 0
@@ -216,13 +224,30 @@ class Router:
 
 def _forwarder(context: Context, routes: Routes) -> Forwarder:
     options = context.options.router
+    forwarder = _chosen_forwarder(context, routes)
+    if not options.fallback:
+        return forwarder
+    nodes = [Node(address, slot) for slot, address in enumerate(options.fallback, len(options.to))]
+    return FallbackForwarder(forwarder, nodes, options.fallback_on_no_key)
+
+
+def _chosen_forwarder(context: Context, routes: Routes) -> Forwarder:
+    options = context.options.router
     unlisted = options.configured_slots - 1
     match next(iter(options.forwarders), "to"):
         case "use_pattern":
             return PathForwarder(pattern_template(options.use_pattern), unlisted)
         case "subscription_server":
-            return SubscriptionForwarder(routes)
+            return SubscriptionForwarder(routes, _keys(context))
         case "use_base":
             return PathForwarder(base_template(options.use_base), unlisted)
     nodes = [Node(address, slot) for slot, address in enumerate(options.to)]
     return StaticForwarder(nodes, context.state, options.gracetime)
+
+
+def _keys(context: Context) -> Keys:
+    """uWSGI has no fallback key with dotsplit; neither has this."""
+    if context.options.subscription.dotsplit:
+        return dotsplit_keys
+    fallback = context.options.router.subscription_fallback_key
+    return key_and(fallback.encode("utf-8", "surrogateescape")) if fallback else only_the_key

@@ -56,11 +56,15 @@ def _addresses(options: Options) -> _Problems:
 
 
 def _nodes(options: Options) -> _Problems:
-    for position, text in enumerate(options.router.to):
-        try:
-            parse_node(text)
-        except AddressError as error:
-            yield "fastrouter-to", position, text, _after_quote(error)
+    for name, addresses in (
+        ("fastrouter-to", options.router.to),
+        ("fastrouter-fallback", options.router.fallback),
+    ):
+        for position, text in enumerate(addresses):
+            try:
+                parse_node(text)
+            except AddressError as error:
+                yield name, position, text, _after_quote(error)
 
 
 def _subscription_servers(options: Options) -> _Problems:

@@ -1,6 +1,17 @@
 """The ways to find a node, with real processes."""
 
-from harness import MASTER, FakeNode, Program, Router, connect, read_all, request
+import pytest
+from harness import (
+    MASTER,
+    FakeNode,
+    Program,
+    Router,
+    connect,
+    read_all,
+    refusing_address,
+    request,
+    subscription_router,
+)
 
 
 def test_base_and_pattern(tmp_path):
@@ -48,3 +59,54 @@ def test_a_socket_without_an_application():
         address = program.wait_for("app workers bound on (.*)")[1]
         assert request(address).startswith(b"HTTP/1.1 500")
         program.wait_for("no application found")
+
+
+def test_fallbacks(nodes):
+    dead, address = refusing_address()
+    first, second = nodes[0].address, nodes[1].address
+    with (
+        dead,
+        subscription_router("--fastrouter-fallback", address, "--fastrouter-fallback", first) as router,
+    ):
+        router.announce("foo.com", nodes[2].address)
+        router.announce("dead.com", address)
+        assert request(router.address, "http://foo.com/").endswith(nodes[2].address.encode())
+        assert request(router.address, "http://dead.com/").endswith(first.encode())
+        assert request(router.address, "http://dead.com/") == b""
+        assert request(router.address, "http://unknown.com/") == b""
+        router.wait_for(r"unable to connect.*\(0 retries\)")
+        router.wait_for(r"unable to connect.*\(1 retries\)")
+        assert sum("as failed" in line for line in router.lines) == 1
+    with subscription_router("--fastrouter-fallback", second, "--fastrouter-fallback-on-no-key") as router:
+        assert request(router.address, "http://unknown.com/").endswith(second.encode())
+        assert request(router.address, HTTP_HOST="", SERVER_NAME="") == b""
+
+
+@pytest.mark.parametrize(
+    ("key", "found"),
+    [
+        ("x.c.org", True),
+        ("y.x.c.org", True),
+        ("c.org", False),
+        ("1.2.3.4.c.org", True),
+        ("1.2.3.4.5.c.org", False),
+    ],
+)
+def test_dotsplit(node, key, found):
+    with subscription_router("--subscription-dotsplit") as router:
+        router.announce(".c.org", node.address)
+        assert request(router.address, f"http://{key}/").endswith(node.address.encode()) is found
+
+
+def test_fallback_key_and_force_key(nodes):
+    with subscription_router("--fastrouter-subscription-fallback-key=default") as router:
+        router.announce("default", nodes[0].address)
+        router.announce("foo.com", nodes[1].address)
+        assert request(router.address, "http://foo.com/").endswith(nodes[1].address.encode())
+        assert request(router.address, "http://bar.com/").endswith(nodes[0].address.encode())
+        router.unsubscribe("foo.com", nodes[1].address)
+        assert request(router.address, "http://foo.com/").endswith(nodes[0].address.encode())
+    with subscription_router("--fastrouter-force-key=all") as router:
+        router.announce("all", nodes[2].address)
+        assert request(router.address, "http://foo.com/").endswith(nodes[2].address.encode())
+        assert request(router.address, HTTP_HOST="", SERVER_NAME="").endswith(nodes[2].address.encode())
