@@ -37,6 +37,13 @@ def is_idle(pid):
     return process.cpu_percent(0.5) < 20
 
 
+def wait_for_sweeps(pid):
+    """Until an otherwise idle worker has looked over its sessions a few times, which wakes it every second."""
+    process = psutil.Process(pid)
+    enough = process.num_ctx_switches().voluntary + 3
+    wait_until(lambda: process.num_ctx_switches().voluntary >= enough, "the sweeps")
+
+
 def test_a_node_that_closed_while_the_client_does_not_read_spins_nobody(tmp_path):
     closed = threading.Event()
 
@@ -61,11 +68,11 @@ def test_a_node_that_closed_while_the_client_does_not_read_spins_nobody(tmp_path
 
 
 def test_a_retry_begins_with_the_client_unwatched():
+    swept, release = threading.Event(), threading.Event()
+
     def silent(connection, number):
         read_request(connection)
-        threading.Event().wait(2.2)  # long enough for the sweep to watch the client
-
-    release = threading.Event()
+        swept.wait(LIMIT)
 
     def slow(connection, number):
         read_request(connection)
@@ -77,6 +84,9 @@ def test_a_retry_begins_with_the_client_unwatched():
         router.announce("foo.com", second.address)
         with connect(router.address) as sock:
             sock.sendall(request_packet("GET", "http://foo.com/"))
+            wait_until(lambda: first.connections, "the first node to be tried")
+            wait_for_sweeps(router.pids("router worker")[0])  # the client is watched from the second one on
+            swept.set()
             wait_until(lambda: second.connections, "the second node to be tried")
             sock.shutdown(socket.SHUT_WR)
             assert is_idle(router.pids("router worker")[0])
@@ -173,7 +183,7 @@ def test_a_client_that_was_slow_to_ask_is_still_noticed_when_it_leaves(tmp_path)
         packet = request_packet("GET", "http://foo.com/")
         with connect(router.address) as sock:
             sock.sendall(packet[:20])
-            threading.Event().wait(2.1)  # older than the sweep's second
+            wait_for_sweeps(worker)
             sock.sendall(packet[20:])
             wait_until(lambda: node.connections, "the request")
         wait_until(lambda: descriptors(worker) == before, "the session to end")
