@@ -283,6 +283,36 @@ def test_pidfile_logto_chdir_umask(tmp_path, node):
     assert not pidfile.exists() and not path.exists()
 
 
+def test_owners_of_unix_sockets(tmp_path):
+    path = tmp_path / "r.sock"
+    with Router("--fastrouter", path, "--chown-socket=nobody:nogroup", "--chmod-socket"):
+        assert (path.owner(), path.group()) == ("nobody", "nogroup")
+        assert stat.S_IMODE(path.stat().st_mode) == 0o666
+
+
+def test_titles_of_ones_own():
+    arguments = [
+        "--procname-master=boss",
+        "--procname=hand",
+        "--procname-prefix-spaced=x",
+        "--procname-append=!",
+    ]
+    with Router("--fastrouter=127.0.0.1:0", *arguments) as router:
+        assert " ".join(psutil.Process(router.pid).cmdline()).strip() == "x boss!"
+        assert router.pids("x hand!")
+
+
+def test_dates_in_the_log_and_the_environment_of_the_application(tmp_path):
+    app = tmp_path / "app.py"
+    app.write_text(
+        "import os\ndef application(e, s):\n    s('200 OK', [])\n    return [os.environ['MINE'].encode()]\n"
+    )
+    arguments = ["--socket=127.0.0.1:0", "--wsgi-file", app, "--env=MINE=a=b", "--log-date"]
+    with Program(MASTER, *arguments) as program:
+        address = program.wait_for(r"^\w{3} \w{3} \d\d [\d:]{8} \d{4} - app workers bound on (.*)")[1]
+        assert request(address).endswith(b"a=b")
+
+
 def test_daemonize_returns_when_it_serves(tmp_path, node):
     path, log, pidfile = tmp_path / "r.sock", tmp_path / "log", tmp_path / "pid"
     outcome = run(
