@@ -66,10 +66,9 @@ class Worker:
     ACCEPTED = 0
     SESSIONS = 1
     ERRORS = 2
-    LOST_LINES = 3
-    GENERATION = 4
+    GENERATION = 3
     """The generation of the table that it routes by."""
-    CHEAP = 5
+    CHEAP = 4
 
 
 class App:
