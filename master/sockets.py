@@ -18,7 +18,7 @@ from workers.context import Listener
 
 __all__ = ["BindError", "Sockets"]
 
-_ANNOUNCEMENT_QUEUE = 1 << 20
+_ANNOUNCEMENT_QUEUE = 4 << 20
 """Bytes of datagrams to hold while the subscription server is busy or being replaced."""
 
 
@@ -113,12 +113,13 @@ class Sockets:
             sock = socket.socket(family, socket.SOCK_DGRAM)
             _prepare_udp(sock, address[0])
             sock.bind(address)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _ANNOUNCEMENT_QUEUE)
+        _enlarge_queue(sock)
         sock.setblocking(False)
         return Listener(show(sock.getsockname()), sock)
 
 
 _IP_FREEBIND = 15
+_SO_RCVBUFFORCE = 33
 
 
 def _name_errors(text: str, make: object) -> Listener:
@@ -185,6 +186,14 @@ def _set_access(path: str, options: SocketOptions) -> None:
         uid = (int(user) if user.isdecimal() else pwd.getpwnam(user).pw_uid) if user else -1
         gid = (int(group) if group.isdecimal() else grp.getgrnam(group).gr_gid) if group else -1
         os.chown(path, uid, gid)
+
+
+def _enlarge_queue(sock: socket.socket) -> None:
+    """Only root may have more than net.core.rmem_max; others get as much as that."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _ANNOUNCEMENT_QUEUE)
+    except PermissionError:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _ANNOUNCEMENT_QUEUE)
 
 
 def _prepare_udp(sock: socket.socket, host: str) -> None:
