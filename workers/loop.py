@@ -10,6 +10,8 @@ so whoever closes one says so, and such events are dropped.
 import os
 import select
 import signal
+import time
+from collections import deque
 from collections.abc import Callable, Mapping
 
 __all__ = ["PAUSE", "Event", "Loop"]
@@ -19,6 +21,9 @@ Event = tuple[int, int]
 
 PAUSE = 0.01
 """Seconds; what is worth waiting for, but tells nobody when it happens."""
+
+_RESUMED = 32
+"""How many to resume at a time, first come, first served: a crowd that waits must not keep others waiting."""
 
 _NO_EVENT: Event = (-1, 0)
 
@@ -36,7 +41,8 @@ class Loop:
         """Descriptors closed in this turn, which may be somebody else's by now: their events are void."""
         self._max_events = max_events
         self._signal_handlers: dict[int, Callable[[], None]] = {int(signal.SIGALRM): tick}
-        self._paused: list[Callable[[Event], object]] = []
+        self._paused: deque[Callable[[Event], object]] = deque()
+        self._resume_at = 0.0
 
     def watch(self, fd: int, events: int, handler: Callable[[Event], object]) -> None:
         """Call handler at events on fd; on one watched already, change what is watched for."""
@@ -57,7 +63,9 @@ class Loop:
         self._closed.add(fd)
 
     def pause(self, handler: Callable[[Event], object]) -> None:
-        """Call handler once, some PAUSE seconds from now, with an event of no descriptor."""
+        """Call handler once, with an event of no descriptor, in PAUSE seconds or when its turn comes."""
+        if not self._paused:
+            self._resume_at = time.monotonic() + PAUSE
         self._paused.append(handler)
 
     def handle_signals(self, handlers: Mapping[signal.Signals, Callable[[], None]]) -> None:
@@ -89,10 +97,13 @@ class Loop:
                 self._resume_paused()
 
     def _resume_paused(self) -> None:
-        paused, self._paused = self._paused, []
-        for handler in paused:
+        now = time.monotonic()
+        if now < self._resume_at:
+            return
+        self._resume_at = now + PAUSE
+        for _ in range(min(len(self._paused), _RESUMED)):
             try:
-                handler(_NO_EVENT)
+                self._paused.popleft()(_NO_EVENT)
             except StopIteration:
                 pass
 

@@ -277,3 +277,22 @@ def test_resetting_clients_are_not_their_nodes_failures(node):
             sock.close()
         assert request(router.address).endswith(node.address.encode())
         assert "marking" not in router.output
+
+
+def test_a_crowd_before_a_busy_node_keeps_nobody_else_waiting(tmp_path, node):
+    """Five hundred sessions wait for room in one node's backlog; the worker is mostly idle meanwhile."""
+    path = str(tmp_path / "busy.sock")
+    with socket.socket(socket.AF_UNIX) as listener, contextlib.ExitStack() as stack:
+        listener.bind(path)
+        listener.listen(0)
+        router = stack.enter_context(subscription_router("--fastrouter-connect-timeout=60"))
+        router.announce("busy.com", path)
+        router.announce("foo.com", node.address)
+        packet = request_packet("GET", "http://busy.com/")
+        for _ in range(500):
+            sock = stack.enter_context(connect(router.address))
+            sock.sendall(packet)
+        assert request(router.address).endswith(node.address.encode())
+        process = psutil.Process(router.pids("router worker")[0])
+        process.cpu_percent(None)
+        assert process.cpu_percent(0.5) < 50
