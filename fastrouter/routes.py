@@ -1,5 +1,6 @@
 """The routing table as a router worker holds it: a copy that follows the shared one slot by slot."""
 
+from bisect import insort
 from collections.abc import Iterable
 
 from fastrouter.address import AddressError
@@ -22,8 +23,7 @@ class Pool:
         self._balancer: Balancer | None = None
 
     def add(self, node: Node) -> None:
-        self.nodes.append(node)
-        self.nodes.sort(key=lambda node: node.order)
+        insort(self.nodes, node, key=lambda node: node.order)
         self._balancer = None
 
     def remove(self, node: Node) -> None:

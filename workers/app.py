@@ -29,6 +29,12 @@ requests = logging.getLogger("fastrouter.requests")
 _CLIENT_TIMEOUT = 60
 """Seconds that a client may take to send or to take something."""
 
+_PAUSE = 0.5
+"""Seconds to wait when the kernel gives no descriptor."""
+
+_DRAIN = 1.0
+"""Seconds to go on accepting for when told to stop."""
+
 _EXCLUSIVE = 1 << 28
 
 
@@ -58,6 +64,7 @@ class AppWorker:
     def __init__(self, context: Context, index: int, application: Callable[..., Any]) -> None:
         self._options = context.options.app
         self._index = index
+        self._packet_timeout = context.options.sockets.socket_timeout
         self._application = application
         self._listeners = {listener.socket.fileno(): listener.socket for listener in context.app_listeners}
         first = index * self._options.threads
@@ -99,9 +106,11 @@ class AppWorker:
                 for fd, _ in epoll.poll(maxevents=1):
                     if fd in self._listeners:
                         self._accept(fd, thread)
-        # Whoever is in the backlog was told that this application is here.
-        while self._drain and any(self._accept(fd, thread) for fd in self._listeners):
-            pass
+        # Whoever is in the backlog was told that this application is here; who comes later was not.
+        deadline = time.monotonic() + _DRAIN
+        while self._drain and time.monotonic() < deadline:
+            if not any(self._accept(fd, thread) for fd in self._listeners):
+                break
 
     def _accept(self, fd: int, thread: int) -> bool:
         try:
@@ -110,12 +119,11 @@ class AppWorker:
             return False
         except OSError as error:
             log.error("cannot accept: %s", error)
+            select.select([self._wake_reader], [], [], _PAUSE)
             return False
         cells = self._cells[thread]
-        cells[App.BUSY_SINCE] = time.monotonic_ns()
         with connection:
             try:
-                connection.settimeout(_CLIENT_TIMEOUT)
                 self._serve(connection, thread)
             except (OSError, EOFError, PacketError) as error:
                 log.debug("a connection ended: %s", error)
@@ -126,7 +134,10 @@ class AppWorker:
     def _serve(self, connection: socket.socket, thread: int) -> None:
         started = time.monotonic()
         reader = PacketReader(connection)
+        connection.settimeout(self._packet_timeout)
         modifier1, _, variables, size = read_packet(reader)
+        connection.settimeout(_CLIENT_TIMEOUT)
+        self._cells[thread][App.BUSY_SINCE] = time.monotonic_ns()
         if modifier1 == PING:
             connection.sendall(HEADER.pack(PING, 0, 1))
             return

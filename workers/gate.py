@@ -98,7 +98,7 @@ class Gate:
 
     def _accept(self, event: Event) -> None:
         for _ in range(_BATCH):
-            if not self._take(event[0]):
+            if self.reasons or not self._take(event[0]):
                 break
 
     def _take(self, fd: int) -> bool:

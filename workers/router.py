@@ -72,6 +72,7 @@ class Router:
         self._cells = context.state.worker_cells(index)
         self._sessions: set[Session] = set()
         self._max_sessions = max((raise_descriptor_limit() - _RESERVED_DESCRIPTORS) // 2, 1)
+        self._full_logged = -1
         self._gate = Gate(self.loop, context.router_listeners, context.app_listeners, self._admit)
         self._can_be_cheap = options.cheap
         self._quiet = options.quiet
@@ -171,7 +172,8 @@ class Router:
         self._sessions.discard(session)
         self._cells[Worker.SESSIONS] = len(self._sessions)
         if self._gate.reasons:
-            self._gate.reopen(Reason.FULL)
+            if len(self._sessions) < self._max_sessions:
+                self._gate.reopen(Reason.FULL)
             self._end_when_drained()
 
     def _admit(self, client: int) -> None:
@@ -181,11 +183,17 @@ class Router:
         sessions.add(session)
         self._cells[Worker.ACCEPTED] += 1
         if len(sessions) >= self._max_sessions and self._gate.close(Reason.FULL):
-            log.error("%s has %d sessions, as many as its descriptors allow", self._name, len(sessions))
+            self._log_full()
         try:
             next(session.generator)
         except StopIteration:
             pass
+
+    def _log_full(self) -> None:
+        """Once a second at most: at the limit, every session that ends and begins passes it."""
+        if self._full_logged != self.seconds:
+            self._full_logged = self.seconds
+            log.error("%s has %d sessions, as many as its descriptors allow", self._name, self._max_sessions)
 
     def _tick(self) -> None:
         """The sweep: end what is silent for too long, and notice clients that left."""

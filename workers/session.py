@@ -92,15 +92,20 @@ class Session:
         router = self.router
         sock: PlainSocket | None = None
         tries = 0
+        busy: Node | None = None
         try:
             yield from router.read_request(self)
             for node in router.candidates(self.key):
+                if node is busy:
+                    break  # there is no other, and it has been waited for
                 sock = PlainSocket(node.family, _STREAM)
                 self.node_fd = sock.fileno()
                 packet = _with_modifiers(self.packet, node.header)
                 error, rest = _dial(sock, node, packet)
                 if error in _WAIT:
                     error, rest = yield from self._connect(sock, node, packet, error)
+                if error == errno.EAGAIN:
+                    busy = node
                 if error:
                     router.connect_failed(self, node, error, tries)
                 elif (yield from self._relay(sock, node, rest)) or not self.repeatable:

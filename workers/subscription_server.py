@@ -27,6 +27,9 @@ log = logging.getLogger("fastrouter")
 _BATCH = 64
 """Datagrams to take from one socket before the others have their turn."""
 
+_QUEUE = 16384
+"""More datagrams than a socket's queue holds."""
+
 _REFUSALS_LOGGED = 10
 """In a second; a flood of bad datagrams must not become a flood of lines."""
 
@@ -57,6 +60,9 @@ class SubscriptionServer:
         self._behind: set[int] = set()
         """Pipes that were full; their workers read the whole table when there is room again."""
         self._failures = context.failures.reader
+        # An application may share a socket with the router; then a request ends there sooner or later.
+        by_app = {listener.name for listener in context.app_listeners}
+        self._own = {listener.name for listener in context.router_listeners} - by_app
         self._refused = 0
         pid = os.getpid()
         self._as_subscription = f"[uwsgi-subscription for pid {pid}]"
@@ -73,13 +79,14 @@ class SubscriptionServer:
     def stop(self) -> None:
         self.loop.running = False
 
-    def _receive(self, event: Event) -> None:
+    def _receive(self, event: Event) -> bool:
+        """Take a batch of datagrams. False when no more wait."""
         sock = self._sockets[event[0]]
         for _ in range(_BATCH):
             try:
                 datagram, sender = sock.recvfrom(MAX_DATAGRAM + 1)
             except BlockingIOError:
-                return
+                return False
             host = sender[0].partition("%")[0] if isinstance(sender, tuple) else ""
             try:
                 self._take(parse_announcement(datagram, host))
@@ -87,8 +94,11 @@ class SubscriptionServer:
                 self._refuse(str(error), host)
             except TableFull:
                 self._refuse("the table is full (subscription-max-nodes)", host)
+        return True
 
     def _take(self, announcement: Announcement) -> None:
+        if announcement.address in self._own:
+            raise AnnouncementError(f"{announcement.address} is this router itself")
         outcome, delta = self._table.announce(announcement, time.monotonic())
         if outcome is Outcome.UNKNOWN:
             return
@@ -118,7 +128,8 @@ class SubscriptionServer:
         text = f"[subscription ack] {announcement.key} => new node: {announcement.address}"
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
             try:
-                sock.sendto(text.encode("utf-8", "surrogateescape"), os.fsencode(announcement.notify))
+                path = announcement.notify.encode("utf-8", "surrogateescape")
+                sock.sendto(text.encode("utf-8", "surrogateescape"), path)
             except OSError as error:
                 log.debug("no acknowledgement to %s: %s", announcement.notify, error)
 
@@ -134,7 +145,10 @@ class SubscriptionServer:
             log.warning("%s refused %d more announcements", self._as_subscription, more)
         self._refused = 0
         for fd in self._sockets:
-            self._receive((fd, 0))  # whoever was held up must not take what waits here for silence
+            # Whoever was held up must not take for silence what waits here.
+            for _ in range(_QUEUE // _BATCH):
+                if not self._receive((fd, 0)):
+                    break
         for entry, delta in self._table.expire(time.monotonic(), self._tolerance):
             self._publish(delta)
             self._log_silence(entry)

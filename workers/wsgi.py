@@ -74,7 +74,10 @@ class _Output(io.RawIOBase):
         return True
 
     def write(self, data: Any) -> int:
-        self._connection.sendall(data)
+        # Not sendall(), whose time limit is for the whole: a slow reader that keeps reading is welcome.
+        view = memoryview(data)
+        while view:
+            view = view[self._connection.send(view) :]
         self.count += len(data)
         return len(data)
 

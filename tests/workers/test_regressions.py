@@ -17,6 +17,7 @@ from harness import (
     Router,
     connect,
     descriptors,
+    in_threads,
     read_all,
     read_request,
     request,
@@ -296,3 +297,66 @@ def test_a_crowd_before_a_busy_node_keeps_nobody_else_waiting(tmp_path, node):
         process = psutil.Process(router.pids("router worker")[0])
         process.cpu_percent(None)
         assert process.cpu_percent(0.5) < 50
+
+
+def test_a_subscription_server_that_was_held_up_drops_nobody_who_announced(node):
+    with subscription_router("--subscription-tolerance=1") as router:
+        router.announce("foo.com", node.address)
+        server = router.pids("subscription server")[0]
+        worker = router.pids("router worker")[0]
+        os.kill(server, signal.SIGSTOP)
+        wait_for_sweeps(worker)  # longer than the tolerance
+        for number in range(100):  # more than it takes at a time
+            send_announcement(router.server, Announcement(f"key-{number}.com", node.address))
+        send_announcement(router.server, Announcement("foo.com", node.address))
+        os.kill(server, signal.SIGCONT)
+        router.wait_for("key-99.com => new node")
+        assert request(router.address).endswith(node.address.encode())
+        first = next(
+            line for line in router.lines if "no announce received" in line or "key-99.com =>" in line
+        )
+        assert "key-99.com" in first
+
+
+def test_the_router_is_no_node_of_its_own():
+    with subscription_router() as router:
+        send_announcement(router.server, Announcement("foo.com", router.address))
+        router.wait_for(f"refused an announcement from 127.0.0.1: {router.address} is this router itself")
+
+
+def test_the_limit_on_sessions_holds_while_they_come_and_go():
+    release = threading.Event()
+
+    def behave(connection, number):
+        packet, _ = read_request(connection)
+        if b"/stay" in packet:
+            release.wait(LIMIT)
+        connection.sendall(b"served")
+
+    with FakeNode(behave) as node:
+        arguments = ("--fastrouter=127.0.0.1:0", "--fastrouter-to", node.address)
+        with (
+            Router(*arguments, prefix=("prlimit", "--nofile=80:80")) as router,
+            contextlib.ExitStack() as stack,
+        ):
+            worker = router.pids("router worker")[0]
+            staying = [stack.enter_context(connect(router.address)) for _ in range(6)]
+            for sock in staying:
+                sock.sendall(request_packet("GET", "http://foo.com/stay"))
+            replies = in_threads(12, lambda number: [request(router.address) for _ in range(20)])
+            assert descriptors(worker) < 60
+            release.set()
+            assert [read_all(sock) for sock in staying] == [b"served"] * 6
+            assert all(reply == b"served" for some in replies for reply in some)
+
+
+def test_a_client_that_sends_nothing_is_no_request_that_takes_too_long(app_file):
+    with Program(
+        MASTER, "--socket=127.0.0.1:0", "--wsgi-file", app_file, "--threads=2", "--harakiri=1"
+    ) as program:
+        address = program.wait_for("app workers bound on (.*)")[1]
+        with connect(address) as sock:
+            sock.sendall(b"\0")
+            assert read_all(sock) == b""  # after socket-timeout
+        assert b"200 OK" in request(address)
+        assert "HARAKIRI" not in program.output
