@@ -43,7 +43,7 @@ _SLOT_CELLS = 8
 COUNTERS = 8
 """Cells of one node in one router worker: Counter's, and room to keep a node on one cache line."""
 
-_RECORD_HEAD = struct.Struct("<IQQHHBBxxHH")
+_RECORD_HEAD = struct.Struct("<IQQHBBHH")
 _HALF = 640
 """Bytes for one record: its head, a key and an address of at most 255 bytes each, and some to grow."""
 
@@ -116,7 +116,6 @@ class NodeRecord(NamedTuple):
     modifier1: int = 0
     modifier2: int = 0
     weight: int = 1
-    backup: int = 0
 
     def encode(self) -> bytes:
         body = (
@@ -125,7 +124,6 @@ class NodeRecord(NamedTuple):
                 self.id,
                 self.order,
                 self.weight,
-                self.backup,
                 self.modifier1,
                 self.modifier2,
                 len(self.key),
@@ -178,15 +176,13 @@ _READ = 4096 * _PAIR.size
 
 def _decode(half: bytes) -> NodeRecord | None:
     """The record in a half; None when its checksum is wrong. An unused half decodes to id 0."""
-    crc, id_, order, weight, backup, modifier1, modifier2, key_size, address_size = _RECORD_HEAD.unpack_from(
-        half
-    )
+    crc, id_, order, weight, modifier1, modifier2, key_size, address_size = _RECORD_HEAD.unpack_from(half)
     end = _RECORD_HEAD.size + key_size + address_size
     if id_ and zlib.crc32(half[4:end]) != crc:
         return None
     key = half[_RECORD_HEAD.size : _RECORD_HEAD.size + key_size]
     address = half[_RECORD_HEAD.size + key_size : end]
-    return NodeRecord(id_, order, key, address, modifier1, modifier2, weight, backup)
+    return NodeRecord(id_, order, key, address, modifier1, modifier2, weight)
 
 
 @dataclass(frozen=True, slots=True)

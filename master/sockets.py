@@ -8,7 +8,7 @@ import pwd
 import socket
 import stat
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import psutil
 
@@ -122,18 +122,15 @@ _IP_FREEBIND = 15
 _SO_RCVBUFFORCE = 33
 
 
-def _name_errors(text: str, make: object) -> Listener:
+def _name_errors(text: str, make: Callable[[str], Listener]) -> Listener:
     """Turn what goes wrong into a BindError that names the address."""
-    assert callable(make)
     try:
-        listener = make(text)
+        return make(text)
     except OSError as error:
         reason = error.strerror or str(error)
         if error.errno == errno.EADDRINUSE:
             reason += "; another program, or another instance of this one, has it"
         raise BindError(f"cannot bind {text}: {reason}") from None
-    assert isinstance(listener, Listener)
-    return listener
 
 
 def _resolve(binding: Tcp) -> tuple[int, tuple[str, int]]:

@@ -305,6 +305,20 @@ class FakeNode:
         self.close()
 
 
+class HeldNode(FakeNode):
+    """A node that keeps its answer back until released; entered says that it has a request."""
+
+    def __init__(self) -> None:
+        self.entered, self.release = threading.Event(), threading.Event()
+        super().__init__(self._hold)
+
+    def _hold(self, connection: socket.socket, number: int) -> None:
+        read_request(connection)
+        self.entered.set()
+        self.release.wait(LIMIT)
+        connection.sendall(answer(b"served"))
+
+
 def refusing_address() -> tuple[socket.socket, str]:
     """An address that refuses for as long as the socket is open: bound, but nobody listens."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)

@@ -7,6 +7,7 @@ import pwd
 import re
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -81,8 +82,8 @@ def _hash(path: str) -> str:
     return value.to_bytes(4, "little").hex()
 
 
-def _name(look_up: object) -> str:
+def _name(look_up: Callable[[], str]) -> str:
     try:
-        return str(look_up()) if callable(look_up) else ""
+        return look_up()
     except KeyError:
         return ""

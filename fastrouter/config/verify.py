@@ -3,7 +3,7 @@
 import grp
 import os
 import pwd
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from fastrouter.address import AddressError, Inherited, Shared, Unix, parse_binding, parse_node
 from fastrouter.config.pairs import Origin
@@ -146,9 +146,8 @@ def _places(options: Options) -> _Problems:
             yield name, 0, path, "there is no such directory"
 
 
-def _known(look_up: object, name: str) -> bool:
+def _known(look_up: Callable[[str], object], name: str) -> bool:
     try:
-        assert callable(look_up)
         look_up(name)
     except KeyError:
         return False

@@ -38,7 +38,6 @@ def state():
         modifier1=st.integers(0, 255),
         modifier2=st.integers(0, 255),
         weight=st.integers(1, 65535),
-        backup=st.integers(0, 65535),
     )
 )
 def test_records_come_back_as_they_were_written(record):

@@ -5,19 +5,17 @@ import random
 import signal
 import socket
 import struct
-import threading
 
 import pytest
 from harness import (
     LIMIT,
     FakeNode,
+    HeldNode,
     Router,
-    answer,
     connect,
     descriptors,
     load,
     read_all,
-    read_request,
     refusing_address,
     request,
     send_announcement,
@@ -183,22 +181,14 @@ def test_a_respawned_worker_is_not_cheap_while_there_are_nodes(node):
 
 
 def test_an_unsubscribed_node_finishes_what_it_has(router):
-    release, entered = threading.Event(), threading.Event()
-
-    def behave(connection, number):
-        read_request(connection)
-        entered.set()
-        release.wait(LIMIT)
-        connection.sendall(answer(b"late"))
-
-    with FakeNode(behave) as node:
+    with HeldNode() as node:
         router.announce("foo.com", node.address)
         with connect(router.address) as sock:
             sock.sendall(request_packet("GET", "http://foo.com/"))
-            assert entered.wait(LIMIT)
+            assert node.entered.wait(LIMIT)
             router.unsubscribe("foo.com", node.address)
-            release.set()
-            assert read_all(sock).endswith(b"late")
+            node.release.set()
+            assert read_all(sock).endswith(b"served")
 
 
 def test_failures_reach_every_worker(node):

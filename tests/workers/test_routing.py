@@ -13,6 +13,7 @@ import pytest
 from harness import (
     LIMIT,
     FakeNode,
+    HeldNode,
     Router,
     answer,
     connect,
@@ -425,24 +426,16 @@ def test_without_descriptors_left_it_waits_and_goes_on(node):
 
 
 def test_a_graceful_stop_finishes_what_is_open(router):
-    release, entered = threading.Event(), threading.Event()
-
-    def behave(connection, number):
-        read_request(connection)
-        entered.set()
-        release.wait(LIMIT)
-        connection.sendall(b"served")
-
-    with FakeNode(behave) as node:
+    with HeldNode() as node:
         router.announce("foo.com", node.address)
         with connect(router.address) as sock:
             sock.sendall(request_packet("GET", "http://foo.com/"))
-            assert entered.wait(LIMIT)
+            assert node.entered.wait(LIMIT)
             router.process.send_signal(signal.SIGTERM)
             router.wait_for("stopping gracefully")
             wait_until(lambda: refuses(router.address), "new connections to be refused")
-            release.set()
-            assert read_all(sock) == b"served"
+            node.release.set()
+            assert read_all(sock).endswith(b"served")
         assert router.wait() == 0
 
 
