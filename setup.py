@@ -4,22 +4,25 @@ Without one, or with FASTROUTER_PURE set, the modules run as they stand; everyth
 """
 
 import os
+from glob import glob
 
 from setuptools import Extension, setup
 
 HOT = [
     "fastrouter/address.py",
-    "fastrouter/balance/wrr.py",
-    "fastrouter/forwarders/fallback.py",
-    "fastrouter/forwarders/path.py",
-    "fastrouter/forwarders/static.py",
-    "fastrouter/forwarders/subscription.py",
+    *sorted(glob("fastrouter/balance/[a-z]*.py")),
+    "fastrouter/counters.py",
+    *sorted(glob("fastrouter/forwarders/[a-z]*.py")),
+    "fastrouter/health.py",
     "fastrouter/node.py",
+    "fastrouter/pool.py",
     "fastrouter/request.py",
     "fastrouter/routes.py",
     "workers/fastrouter.py",
     "workers/gate.py",
     "workers/loop.py",
+    "workers/queue.py",
+    "workers/relay.py",
     "workers/router.py",
     "workers/session.py",
 ]

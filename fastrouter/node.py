@@ -1,9 +1,11 @@
 """A node as a router worker sees it."""
 
-from fastrouter.address import parse_node
-from fastrouter.shared import COUNTERS
+from collections.abc import Sequence
 
-__all__ = ["Node"]
+from fastrouter.address import parse_node
+from fastrouter.shared import COUNTERS, Layout, NodeRecord, Slot
+
+__all__ = ["Node", "configured"]
 
 
 class Node:
@@ -11,39 +13,50 @@ class Node:
 
     __slots__ = (
         "address",
+        "backup",
         "counters_at",
+        "failures",
         "family",
         "header",
         "id",
         "key",
         "mark_at",
+        "max_conns",
         "order",
+        "peers",
+        "record",
+        "rest_at",
         "slot",
         "sockaddr",
         "weight",
     )
 
-    def __init__(
-        self,
-        address: str,
-        slot: int,
-        id: int = 0,
-        key: str = "",
-        order: int = 0,
-        weight: int = 1,
-        modifiers: tuple[int, int] = (0, 0),
-    ) -> None:
+    def __init__(self, record: NodeRecord, slot: int, layout: Layout) -> None:
         """Raises AddressError when the address cannot be dialled."""
-        self.family, self.sockaddr = parse_node(address)
-        self.address = address
+        self.record = record
+        self.address = record.address.decode("utf-8", "surrogateescape")
+        self.family, self.sockaddr = parse_node(self.address)
         self.slot = slot
-        self.id = id
-        self.key = key
-        self.order = order
-        self.weight = weight
-        self.header = modifiers
+        self.id = record.id
+        self.key = record.key
+        self.order = record.order
+        self.weight = record.weight
+        self.backup = record.backup
+        self.max_conns = record.max_conns
+        self.header = (record.modifier1, record.modifier2)
         """modifier1 and modifier2 of the packets that this node is sent."""
         self.counters_at = slot * COUNTERS
         """Where in a worker's counters the node's are."""
-        self.mark_at = 0
+        self.mark_at = layout.slot_cell(slot, Slot.MARK)
         """Where in the shared cells its failures are marked."""
+        self.rest_at = layout.slot_cell(slot, Slot.REST)
+        self.peers: Sequence[Node] = ()
+        """The nodes of its pool, itself included; none when it is in no pool."""
+        self.failures = 0
+        """Requests that failed in a row, as this worker saw them."""
+
+
+def configured(address: str, slot: int, layout: Layout, modifier1: int = 0, max_conns: int = 0) -> Node:
+    """A node that was not announced. Raises AddressError when the address cannot be dialled."""
+    encoded = address.encode("utf-8", "surrogateescape")
+    return Node(NodeRecord(0, slot, b"", encoded, modifier1, max_conns=max_conns), slot, layout)

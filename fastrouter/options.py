@@ -7,6 +7,7 @@ help says so and docs/differences.md says why.
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from fastrouter.balance import ALGORITHMS
 from fastrouter.config.option import OPTIONAL, REQUIRED, Group, Option, declared, many, one
 
 __all__ = [
@@ -62,6 +63,34 @@ class RouterOptions(Group):
     gracetime: int = one(
         "count", 30, "leave a node of fastrouter-to out for SECONDS after it failed", metavar="SECONDS"
     )
+    queue_timeout: int = one(
+        "count", 3, "wait SECONDS for room when every node has max-conns requests", metavar="SECONDS"
+    )
+    max_conns: int = one(
+        "integer",
+        0,
+        "give a node N requests at a time, over all router workers, if it announces no limit of its own",
+        metavar="N",
+    )
+    max_sessions: int = one("integer", 0, "accept N connections at a time in each router worker", metavar="N")
+    max_fails: int = one(
+        "integer", 3, "let a node rest after N requests without an answer in a row, 0: never", metavar="N"
+    )
+    answer_errors: bool = one(
+        "flag", False, "answer 404, 503 and the like where otherwise the connection is closed without a word"
+    )
+    post_buffering: int = one(
+        "integer",
+        0,
+        "read a body before a node is chosen; those over BYTES are put in a temporary file",
+        metavar="BYTES",
+    )
+    post_buffering_dir: str = one(
+        "text", "", "where to put them (default: $TMPDIR or /tmp)", metavar="DIRECTORY"
+    )
+    harakiri: int = one(
+        "integer", 0, "kill a router worker that does one thing for over SECONDS", metavar="SECONDS"
+    )
     buffer_size: int = one(
         "count", 65536, "most bytes to move at a time in one direction (uWSGI: 4096)", metavar="BYTES"
     )
@@ -96,9 +125,9 @@ class SubscriptionOptions(Group):
         metavar="SECONDS",
     )
     algorithm: str = one(
-        'choice("wrr")',
+        f"choice({', '.join(ALGORITHMS)})",
         "wrr",
-        "balancing between the nodes of a pool: wrr",
+        f"balancing between the nodes of a pool that ask for nothing else: {', '.join(ALGORITHMS)}",
         name="subscription-algo",
         metavar="NAME",
     )
@@ -107,6 +136,14 @@ class SubscriptionOptions(Group):
         False,
         "look a.b.c up as .b.c and .c when nobody has announced it",
         name="subscription-dotsplit",
+    )
+    mountpoints: int = one(
+        "integer",
+        0,
+        "let the first N segments of the path be part of the key: foo.com/a/b, foo.com/a, foo.com",
+        name="subscription-mountpoints",
+        aliases=("subscription-mountpoint",),
+        metavar="N",
     )
     max_nodes: int = one(
         "integer(1, 1000000)",

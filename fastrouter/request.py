@@ -2,7 +2,7 @@
 
 from fastrouter.packet import PacketError
 
-__all__ = ["MAX_KEY", "Head", "read_head"]
+__all__ = ["MAX_KEY", "Head", "decimal", "read_head", "with_mountpoint"]
 
 MAX_KEY = 255
 """Longest key, in bytes; a longer value is ignored as if the variable were absent."""
@@ -12,10 +12,12 @@ MAX_KEY = 255
 _LENGTHS = frozenset({0, 9, 11, 12, 14, 20, 22})
 
 
-Head = tuple[bytes, int | None, bool, bool]
+Head = tuple[bytes, bytes, bytes, int | None, bool, bool]
 """What read_head returns; a plain tuple, as it is made for every request:
 
 the key, empty when the packet names none;
+REMOTE_ADDR, the client's address as the web server saw it;
+PATH_INFO;
 CONTENT_LENGTH in bytes, 0 when empty, None when absent;
 whether the method is GET, HEAD, OPTIONS or TRACE, and so may be sent again to another node (RFC 9110, 9.2.2);
 whether only the end of the connection can tell where the body ends: a websocket's, or a chunked one's.
@@ -31,7 +33,7 @@ def read_head(block: bytes) -> Head:
     it, UWSGI_FASTROUTER_KEY sets and locks it. The loop is written out because it runs for every variable of
     every request. Raises PacketError when the block is malformed.
     """
-    key = method = b""
+    key = method = remote = path = b""
     locked = upgrade = chunked = False
     length: int | None = None
     at, end = 0, len(block)
@@ -48,6 +50,10 @@ def read_head(block: bytes) -> Head:
                 elif name == b"SERVER_NAME":
                     if not key and at - stop <= MAX_KEY + 2:
                         key = block[stop + 2 : at]
+                elif name == b"REMOTE_ADDR":
+                    remote = block[stop + 2 : at]
+                elif name == b"PATH_INFO":
+                    path = block[stop + 2 : at]
                 elif name == b"REQUEST_METHOD":
                     method = block[stop + 2 : at]
                 elif name == b"CONTENT_LENGTH":
@@ -66,7 +72,13 @@ def read_head(block: bytes) -> Head:
         raise PacketError("a record runs over the end of the block") from None
     if at != end:
         raise PacketError("a value runs over the end of the block")
-    return key, length, method in _IDEMPOTENT, upgrade or (chunked and length is None)
+    return key, remote, path, length, method in _IDEMPOTENT, upgrade or (chunked and length is None)
+
+
+def with_mountpoint(key: bytes, path: bytes, segments: int) -> bytes:
+    """The key and the first segments of the path: ``foo.com/a/b`` (``subscription-mountpoints``)."""
+    parts = path.split(b"/", segments + 1)[1 : segments + 1]
+    return b"/".join([key, *parts]).rstrip(b"/")
 
 
 def decimal(text: bytes) -> int:

@@ -1,54 +1,35 @@
 """The routing table as a router worker holds it: a copy that follows the shared one slot by slot."""
 
-from bisect import insort
-from collections.abc import Iterable
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
 
 from fastrouter.address import AddressError
-from fastrouter.balance import ALGORITHMS, Balancer
 from fastrouter.node import Node
-from fastrouter.shared import EVERY_SLOT, Delta, NodeRecord, SharedState, Slot, Table
+from fastrouter.pool import Balancing, Pool
+from fastrouter.shared import EVERY_SLOT, Delta, NodeRecord, SharedState, Table
 
-__all__ = ["Pool", "Routes"]
+__all__ = ["Routes"]
 
+_REMEMBERED = 600.0
+"""Seconds for which a key that has lost its last node is still known."""
 
-class Pool:
-    """The live nodes of one key."""
-
-    __slots__ = ("_balancer", "_make", "nodes", "phase")
-
-    def __init__(self, algorithm: str, phase: float) -> None:
-        self.nodes: list[Node] = []
-        self.phase = phase
-        self._make = ALGORITHMS[algorithm]
-        self._balancer: Balancer | None = None
-
-    def add(self, node: Node) -> None:
-        insort(self.nodes, node, key=lambda node: node.order)
-        self._balancer = None
-
-    def remove(self, node: Node) -> None:
-        self.nodes.remove(node)
-        self._balancer = None
-
-    def pick(self) -> Node:
-        """The next node; the pool must not be empty."""
-        if self._balancer is None:
-            self._balancer = self._make(self.nodes, self.phase)
-        return self._balancer.pick()
+_MOST_REMEMBERED = 65536
 
 
 class Routes:
     """Every pool, by key. Reads shared memory, never writes there but for failure marks."""
 
-    def __init__(self, state: SharedState, algorithm: str = "wrr", phase: float = 0.0) -> None:
+    def __init__(self, state: SharedState, balancing: Balancing) -> None:
         self.pools: dict[bytes, Pool] = {}
         self.generation = 0
         """Of the shared table when it was last followed completely."""
         self._state = state
         self._cells = state.cells
-        self._algorithm = algorithm
-        self._phase = phase
+        self._balancing = balancing
         self._by_slot: dict[int, Node] = {}
+        self._emptied: OrderedDict[bytes, float] = OrderedDict()
+        """When keys lost their last node, the longest ago first."""
 
     def follow(self, deltas: Iterable[Delta]) -> None:
         """Take over the slots that changed. When a delta is missing, every slot is read again instead."""
@@ -67,12 +48,19 @@ class Routes:
         for slot in range(self._cells[Table.SLOTS_USED]):
             self._take_over(slot)
 
-    def pick(self, key: bytes) -> Node | None:
-        """The next live node for key."""
+    def knows(self, key: bytes) -> bool:
+        """Whether a key has nodes, or had some not long ago."""
+        if key in self.pools:
+            return True
+        emptied = self._emptied.get(key)
+        return emptied is not None and time.monotonic() - emptied < _REMEMBERED
+
+    def pick(self, key: bytes, remote: bytes, tried: Sequence[Node]) -> Node | None:
+        """The next live node of key for the client at remote, none of those tried."""
         pool = self.pools.get(key)
         while pool is not None and pool.nodes:
-            node = pool.pick()
-            if self._cells[node.mark_at] != node.id:
+            node = pool.pick(remote, tried)
+            if node is None or self._cells[node.mark_at] != node.id:
                 return node
             self.drop(node)  # another worker has found it dead
         return None
@@ -89,16 +77,19 @@ class Routes:
         if self._by_slot.get(node.slot) is not node:
             return
         del self._by_slot[node.slot]
-        key = node.key.encode("utf-8", "surrogateescape")
-        pool = self.pools[key]
+        pool = self.pools[node.key]
         pool.remove(node)
         if not pool.nodes:
-            del self.pools[key]
+            del self.pools[node.key]
+            self._emptied[node.key] = time.monotonic()
+            self._emptied.move_to_end(node.key)
+            if len(self._emptied) > _MOST_REMEMBERED:
+                self._emptied.popitem(last=False)
 
     def _take_over(self, slot: int) -> None:
         record = self._state.read(slot)
         node = self._by_slot.get(slot)
-        if node is not None and (record is None or not _same(node, record)):
+        if node is not None and node.record != record:
             self.drop(node)
             node = None
         if record is not None and node is None:
@@ -106,30 +97,14 @@ class Routes:
 
     def _add(self, slot: int, record: NodeRecord) -> None:
         try:
-            node = Node(
-                record.address.decode("utf-8", "surrogateescape"),
-                slot,
-                record.id,
-                record.key.decode("utf-8", "surrogateescape"),
-                record.order,
-                record.weight,
-                (record.modifier1, record.modifier2),
-            )
+            node = Node(record, slot, self._state.layout)
         except AddressError:
             return  # the subscription server refuses such addresses; a foreign record is not worth a crash
-        node.mark_at = self._state.slot_cell(slot, Slot.MARK)
         if self._cells[node.mark_at] == node.id:
             return
+        node.max_conns = node.max_conns or self._balancing.max_conns
         pool = self.pools.get(record.key)
         if pool is None:
-            pool = self.pools[record.key] = Pool(self._algorithm, self._phase)
+            pool = self.pools[record.key] = Pool(self._balancing)
         self._by_slot[slot] = node
         pool.add(node)
-
-
-def _same(node: Node, record: NodeRecord) -> bool:
-    return (node.id, node.weight, node.header) == (
-        record.id,
-        record.weight,
-        (record.modifier1, record.modifier2),
-    )

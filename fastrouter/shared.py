@@ -43,9 +43,12 @@ _SLOT_CELLS = 8
 COUNTERS = 8
 """Cells of one node in one router worker: Counter's, and room to keep a node on one cache line."""
 
-_RECORD_HEAD = struct.Struct("<IQQHBBHH")
+_RECORD_HEAD = struct.Struct("<IQQHBBHHHIB")
 _HALF = 640
-"""Bytes for one record: its head, a key and an address of at most 255 bytes each, and some to grow."""
+"""Bytes for one record: its head, a key and an address of at most 255 bytes each, a name, some to grow."""
+
+MAX_ALGORITHM = 32
+"""Bytes of an algorithm's name."""
 
 
 class Table:
@@ -69,6 +72,9 @@ class Worker:
     GENERATION = 3
     """The generation of the table that it routes by."""
     CHEAP = 4
+    BUSY_SINCE = 5
+    """Monotonic nanoseconds at which the current turn of the loop began, 0 while it waits. Kept only when
+    there is a harakiri."""
 
 
 class App:
@@ -90,6 +96,13 @@ class Slot:
     MARK = 4
     """Written by any router worker that cannot reach the node: the id of an announced node, or the monotonic
     nanoseconds of the failure of a configured one. Workers only ever write the same or something newer."""
+    REST = 5
+    """Monotonic nanoseconds until which the node rests, or has rested and is on trial; 0 when it is well.
+    This and the next two are written by any router worker that sees the node fail or recover (health.py)."""
+    RESTS = 6
+    """Rests since it was well."""
+    TRIAL = 7
+    """Requests that it may have at a time while it is on trial."""
 
 
 class Counter:
@@ -116,6 +129,12 @@ class NodeRecord(NamedTuple):
     modifier1: int = 0
     modifier2: int = 0
     weight: int = 1
+    backup: int = 0
+    """Level: nodes of a higher one serve only while no lower one has a live node."""
+    max_conns: int = 0
+    """Most requests at a time, 0 for no limit."""
+    algorithm: bytes = b""
+    """That the node asks for in its pool; empty for the configured one."""
 
     def encode(self) -> bytes:
         body = (
@@ -128,9 +147,13 @@ class NodeRecord(NamedTuple):
                 self.modifier2,
                 len(self.key),
                 len(self.address),
+                self.backup,
+                self.max_conns,
+                len(self.algorithm),
             )
             + self.key
             + self.address
+            + self.algorithm
         )
         return struct.pack("<I", zlib.crc32(body[4:])) + body[4:]
 
@@ -176,13 +199,25 @@ _READ = 4096 * _PAIR.size
 
 def _decode(half: bytes) -> NodeRecord | None:
     """The record in a half; None when its checksum is wrong. An unused half decodes to id 0."""
-    crc, id_, order, weight, modifier1, modifier2, key_size, address_size = _RECORD_HEAD.unpack_from(half)
-    end = _RECORD_HEAD.size + key_size + address_size
+    head = _RECORD_HEAD.unpack_from(half)
+    crc, id_, order, weight, modifier1, modifier2, key_size, address_size, backup, max_conns, name_size = head
+    key_end = _RECORD_HEAD.size + key_size
+    address_end = key_end + address_size
+    end = address_end + name_size
     if id_ and zlib.crc32(half[4:end]) != crc:
         return None
-    key = half[_RECORD_HEAD.size : _RECORD_HEAD.size + key_size]
-    address = half[_RECORD_HEAD.size + key_size : end]
-    return NodeRecord(id_, order, key, address, modifier1, modifier2, weight)
+    return NodeRecord(
+        id_,
+        order,
+        half[_RECORD_HEAD.size : key_end],
+        half[key_end:address_end],
+        modifier1,
+        modifier2,
+        weight,
+        backup,
+        max_conns,
+        half[address_end:end],
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +244,10 @@ class Layout:
     @property
     def counters_at(self) -> int:
         return self.slots_at + self.slots * _SLOT_CELLS
+
+    def slot_cell(self, slot: int, cell: int = 0) -> int:
+        """Where a slot's cell is."""
+        return self.slots_at + slot * _SLOT_CELLS + cell
 
     @property
     def records_at(self) -> int:
@@ -263,7 +302,7 @@ class SharedState:
 
     def slot_cell(self, slot: int, cell: int) -> int:
         """Where in cells a slot's cell is."""
-        return self.layout.slots_at + slot * _SLOT_CELLS + cell
+        return self.layout.slot_cell(slot, cell)
 
     def write(self, slot: int, record: NodeRecord | None) -> None:
         """Put a record in a slot, or with None empty it."""

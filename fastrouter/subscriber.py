@@ -29,6 +29,9 @@ class Subscription:
     modifier1: int = 0
     modifier2: int = 0
     weight: int | None = None
+    backup: int = 0
+    algorithm: str = ""
+    max_conns: int = 0
     check: str = ""
     """A file without which nothing is announced."""
 
@@ -38,7 +41,9 @@ class Subscription:
         Raises OSError when the mapping file cannot be read.
         """
         weight = template.weight if self.weight is None else self.weight
-        common = replace(template, weight=weight)
+        common = replace(
+            template, weight=weight, backup=self.backup, algorithm=self.algorithm, max_conns=self.max_conns
+        )
         if not self.mapping:
             yield replace(common, key=self.key)
             return
@@ -105,11 +110,12 @@ def _split_server(text: str) -> tuple[str, str]:
     return server, key
 
 
-_IGNORED = frozenset({"backup", "algo", "proto", "vassal", "inactive", "sni_key", "sni_crt", "sni_ca"})
+_IGNORED = frozenset({"proto", "vassal", "inactive", "sni_key", "sni_crt", "sni_ca"})
 """Of subscribe2: what uWSGI 2.0.31 does not send, or says nothing to a fastrouter."""
 
 _KNOWN = frozenset(
-    {"server", "key", "socket", "addr", "address", "weight", "modifier1", "modifier2", "check"}
+    {"server", "key", "socket", "addr", "address", "modifier1", "modifier2", "check"}
+    | {"weight", "backup", "algo", "max_conns"}
 )
 
 
@@ -131,6 +137,9 @@ def _subscribe2(text: str) -> Subscription:
         modifier1=_digits(values.get("modifier1", "")),
         modifier2=_digits(values.get("modifier2", "")),
         weight=_digits(values["weight"]) if "weight" in values else None,
+        backup=_digits(values.get("backup", "")),
+        algorithm=values.get("algo", ""),
+        max_conns=_digits(values.get("max_conns", "")),
         check=values.get("check", ""),
     )
 

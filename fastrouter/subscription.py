@@ -17,6 +17,8 @@ MAX_DATAGRAM = 4096
 """Largest announcement, in bytes (uWSGI 2.0.31 reads no more)."""
 
 MAX_WEIGHT = 65535
+MAX_BACKUP = 65535
+MAX_CONNS = 0xFFFFFFFF
 
 
 class AnnouncementError(ValueError):
@@ -33,11 +35,17 @@ class Announcement:
     cores: int = 0
     load: int = 0
     weight: int = 1
+    backup: int = 0
+    """Level (uWSGI 2.1): serves only while no node of a lower level lives."""
+    algorithm: str = ""
+    """Balancing that the node asks for in its pool (uWSGI 2.1: ``algo``)."""
+    max_conns: int = 0
+    """Most requests at a time, 0 for no limit. Not in uWSGI."""
     notify: str = ""
     """Path of the UNIX datagram socket that wants to hear of the node's acceptance."""
 
     def encode(self) -> bytes:
-        """The datagram, with the variables in the order in which uWSGI 2.0 sends them."""
+        """The datagram, with the variables in the order in which uWSGI sends them."""
         pairs = [
             (b"key", _bytes(self.key)),
             (b"address", _bytes(self.address)),
@@ -47,6 +55,12 @@ class Announcement:
             (b"load", b"%d" % self.load),
             (b"weight", b"%d" % self.weight),
         ]
+        if self.backup:
+            pairs.append((b"backup", b"%d" % self.backup))
+        if self.algorithm:
+            pairs.append((b"algo", _bytes(self.algorithm)))
+        if self.max_conns:
+            pairs.append((b"max_conns", b"%d" % self.max_conns))
         if self.notify:
             pairs.append((b"notify", _bytes(self.notify)))
         return encode(pairs, SUBSCRIPTION, int(self.unsubscribe))
@@ -79,11 +93,14 @@ def parse_announcement(datagram: bytes, sender: str = "") -> Announcement:
         cores=number[b"cores"],
         load=number[b"load"],
         weight=min(number[b"weight"] or 1, MAX_WEIGHT),
+        backup=min(number[b"backup"], MAX_BACKUP),
+        algorithm=_text(values.get(b"algo", b"")),
+        max_conns=min(number[b"max_conns"], MAX_CONNS),
         notify=_text(values.get(b"notify", b"")),
     )
 
 
-_NUMBERS = (b"modifier1", b"modifier2", b"cores", b"load", b"weight")
+_NUMBERS = (b"modifier1", b"modifier2", b"cores", b"load", b"weight", b"backup", b"max_conns")
 
 
 def pool_hash(key: str) -> int:

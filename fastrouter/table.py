@@ -8,7 +8,7 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass
 from enum import Enum
 
-from fastrouter.shared import Counter, Delta, NodeRecord, SharedState, Slot, Table
+from fastrouter.shared import MAX_ALGORITHM, Counter, Delta, NodeRecord, SharedState, Slot, Table
 from fastrouter.subscription import Announcement
 
 __all__ = ["Outcome", "SubscriptionTable", "TableFull"]
@@ -119,6 +119,8 @@ class SubscriptionTable:
         self._pools.setdefault(entry.key, {})[entry.address] = entry
         self._by_age[slot] = entry
         self._note(entry, announcement, now)
+        self._cells[self._state.slot_cell(slot, Slot.REST)] = 0
+        self._cells[self._state.slot_cell(slot, Slot.RESTS)] = 0
         return self._publish(slot, record)
 
     def _new_id(self) -> int:
@@ -182,6 +184,9 @@ def _record(announcement: Announcement, id: int, order: int) -> NodeRecord:
         announcement.modifier1,
         announcement.modifier2,
         announcement.weight,
+        announcement.backup,
+        announcement.max_conns,
+        announcement.algorithm.encode("ascii", "replace")[:MAX_ALGORITHM],
     )
 
 

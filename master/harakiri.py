@@ -1,12 +1,16 @@
-"""Harakiri: the end of an app worker whose request takes too long."""
+"""Harakiri: the end of a process that is too long at one thing.
+
+An app worker's is its request, a router worker's one turn of its loop: that blocks everybody who is routed
+there. The master looks at what they write into their cells; they may not be able to do anything themselves.
+"""
 
 import logging
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from fastrouter.shared import App
+from fastrouter.shared import App, Worker
 from master.child import Child
 from workers.context import Context
 
@@ -14,31 +18,43 @@ __all__ = ["Harakiri"]
 
 log = logging.getLogger("fastrouter")
 
+_SECOND = 1_000_000_000
+
 
 class Harakiri:
-    """Looks at the app workers' cells; the workers do nothing for it, since they may not be able to."""
+    """Kills those who are overdue."""
 
     def __init__(self, context: Context) -> None:
-        self._limit = context.options.app.harakiri * 1_000_000_000
-        self._threads = context.options.app.threads
         self._state = context.state
+        self._threads = context.options.app.threads
+        app, router = context.options.app.harakiri, context.options.router.harakiri
+        self._limits: dict[str, tuple[int, Callable[[int], Iterator[tuple[memoryview, int]]], str]] = {}
+        """By role: nanoseconds, where a child's cells say since when it is busy, and what it is called."""
+        if app:
+            self._limits["app worker"] = (app * _SECOND, self._of_app, "WORKER")
+        if router:
+            self._limits["router worker"] = (router * _SECOND, self._of_router, "GATEWAY uWSGI fastrouter")
 
     def kill_overdue(self, children: Sequence[Child]) -> None:
-        """Kill every app worker with a request older than the limit."""
-        if not self._limit:
+        """Kill every process that has been busy with one thing for longer than its limit."""
+        if not self._limits:
             return
         now = time.monotonic_ns()
         for child in children:
-            if child.role.name == "app worker" and child.is_alive and self._is_overdue(child.index, now):
-                log.error("*** HARAKIRI ON WORKER %d (pid: %d) ***", child.index + 1, child.pid)
-                os.kill(child.pid, signal.SIGKILL)
+            if child.role.name in self._limits and child.is_alive:
+                limit, cells_of, called = self._limits[child.role.name]
+                overdue = False
+                for cells, at in cells_of(child.index):
+                    if cells[at] and now - cells[at] > limit:
+                        cells[at] = 0  # its process ends now; this is not to be seen again meanwhile
+                        overdue = True
+                if overdue:
+                    log.error("*** HARAKIRI ON %s %d (pid: %d) ***", called, child.index + 1, child.pid)
+                    os.kill(child.pid, signal.SIGKILL)
 
-    def _is_overdue(self, index: int, now: int) -> bool:
-        overdue = False
+    def _of_app(self, index: int) -> Iterator[tuple[memoryview, int]]:
         for thread in range(index * self._threads, (index + 1) * self._threads):
-            cells = self._state.app_cells(thread)
-            since = cells[App.BUSY_SINCE]
-            if since and now - since > self._limit:
-                cells[App.BUSY_SINCE] = 0  # its process ends now; this is not to be seen again meanwhile
-                overdue = True
-        return overdue
+            yield self._state.app_cells(thread), App.BUSY_SINCE
+
+    def _of_router(self, index: int) -> Iterator[tuple[memoryview, int]]:
+        yield self._state.worker_cells(index), Worker.BUSY_SINCE

@@ -4,9 +4,10 @@ from collections.abc import Generator
 from select import EPOLLIN
 
 from fastrouter.packet import HEADER, PacketError
-from fastrouter.request import read_head
+from fastrouter.request import read_head, with_mountpoint
 from workers.loop import Event
-from workers.session import BadRequest, Session, read_client
+from workers.relay import read_client
+from workers.session import BadRequest, Session
 
 __all__ = ["read_request"]
 
@@ -24,19 +25,25 @@ def read_request(session: Session) -> Generator[None, Event, None]:
         data = yield from _read_on(session, data)
     end = _size(data)
     try:
-        session.key, length, idempotent, endless = read_head(data[HEADER.size : end])
+        key, session.remote, path, length, idempotent, endless = read_head(data[HEADER.size : end])
     except PacketError as error:
         raise BadRequest(str(error)) from None
-    if session.router.force_key:
-        session.key = session.router.force_key
-    if not session.key:
+    router = session.router
+    if router.force_key:
+        key = router.force_key
+    elif router.mountpoints and key:
+        key = with_mountpoint(key, path, router.mountpoints)
+    if not key:
         raise BadRequest("no key")
+    session.key = key
     session.packet = data
+    session.idempotent = idempotent
     if endless or (length is None and not idempotent):
         session.body_left = None  # nobody knows; where no length is said, only some methods have no body
     else:
-        session.body_left = max((length or 0) - (len(data) - end), 0)
-    session.repeatable = idempotent and len(data) == end and session.body_left == 0
+        session.body_size = length or 0
+        session.body_left = max(session.body_size - (len(data) - end), 0)
+    session.repeatable = idempotent and session.body_left == 0
 
 
 def _size(data: bytes | bytearray) -> int:

@@ -42,6 +42,8 @@ class Loop:
         self._max_events = max_events
         self._signal_handlers: dict[int, Callable[[], None]] = {int(signal.SIGALRM): tick}
         self._paused: deque[Callable[[Event], object]] = deque()
+        self._soon: deque[Callable[[Event], object]] = deque()
+        self._poll: Callable[[float, int], list[Event]] = self._epoll.poll
         self._resume_at = 0.0
 
     def watch(self, fd: int, events: int, handler: Callable[[Event], object]) -> None:
@@ -51,6 +53,15 @@ class Loop:
         else:
             self._epoll.register(fd, events)
         self.handlers[fd] = handler
+
+    def watch_or_not(self, fd: int, events: int, handler: Callable[[Event], object]) -> int:
+        """Watch for events, or stop watching when there are none to watch for. Returns events."""
+        if events:
+            self.watch(fd, events, handler)
+        else:
+            # Even when nothing is asked for, a peer that has closed is reported, again and again.
+            self.unwatch(fd)
+        return events
 
     def unwatch(self, fd: int) -> None:
         """Stop watching a descriptor that stays open."""
@@ -68,6 +79,21 @@ class Loop:
             self._resume_at = time.monotonic() + PAUSE
         self._paused.append(handler)
 
+    def soon(self, handler: Callable[[Event], object]) -> None:
+        """Call handler once, with an event of no descriptor, before the next wait."""
+        self._soon.append(handler)
+
+    def time_turns(self, cells: memoryview, cell: int) -> None:
+        """Write into a cell, in monotonic nanoseconds, when the current turn began; 0 while waiting."""
+
+        def poll(timeout: float, max_events: int) -> list[Event]:
+            cells[cell] = 0
+            events = self._epoll.poll(timeout, max_events)
+            cells[cell] = time.monotonic_ns()
+            return events
+
+        self._poll = poll
+
     def handle_signals(self, handlers: Mapping[signal.Signals, Callable[[], None]]) -> None:
         """Call a function, in the loop, after its signal has arrived; and tick, from now on."""
         reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -82,7 +108,7 @@ class Loop:
 
     def run(self) -> None:
         """Go round until running is false."""
-        poll, handlers, closed = self._epoll.poll, self.handlers, self._closed
+        poll, handlers, closed = self._poll, self.handlers, self._closed
         while self.running:
             for event in poll(PAUSE if self._paused else -1, self._max_events):
                 fd = event[0]
@@ -93,19 +119,21 @@ class Loop:
                     except StopIteration:
                         pass  # the session that ran there is over
             closed.clear()
-            if self._paused:
-                self._resume_paused()
+            if self._soon or self._paused:
+                self._resume_waiting()
 
-    def _resume_paused(self) -> None:
+    def _resume_waiting(self) -> None:
         now = time.monotonic()
-        if now < self._resume_at:
-            return
-        self._resume_at = now + PAUSE
-        for _ in range(min(len(self._paused), _RESUMED)):
+        if self._paused and now >= self._resume_at:
+            self._resume_at = now + PAUSE
+            for _ in range(min(len(self._paused), _RESUMED)):
+                self._soon.append(self._paused.popleft())
+        while self._soon:
             try:
-                self._paused.popleft()(_NO_EVENT)
+                self._soon.popleft()(_NO_EVENT)
             except StopIteration:
-                pass
+                pass  # it is over by now
+        self._closed.clear()
 
     def _take_signals(self, event: Event) -> None:
         for number in os.read(event[0], 64):

@@ -4,29 +4,23 @@ import errno
 import logging
 import os
 import signal
-from _socket import socket as PlainSocket
 from collections.abc import Callable
 from select import EPOLLIN
 
-from fastrouter.forwarders import Forwarder
-from fastrouter.forwarders.fallback import FallbackForwarder
-from fastrouter.forwarders.path import PathForwarder, base_template, pattern_template
-from fastrouter.forwarders.static import StaticForwarder
-from fastrouter.forwarders.subscription import (
-    Keys,
-    SubscriptionForwarder,
-    dotsplit_keys,
-    key_and,
-    only_the_key,
-)
+from fastrouter.counters import NodeCounters
+from fastrouter.health import Health
 from fastrouter.node import Node
+from fastrouter.pool import Balancing
 from fastrouter.routes import Routes
-from fastrouter.shared import COUNTERS, Counter, Failure, Worker, read_deltas
+from fastrouter.shared import Failure, Worker, read_deltas
+from workers.answers import TOO_LATE, UNAVAILABLE
 from workers.context import Context
 from workers.fastrouter import read_request
+from workers.forwarding import make_forwarder
 from workers.gate import Gate, Reason
 from workers.loop import Event, Loop
 from workers.process import raise_descriptor_limit
+from workers.queue import Queue
 from workers.session import SWEEP, Session
 
 __all__ = ["Router", "run_router"]
@@ -35,6 +29,12 @@ log = logging.getLogger("fastrouter")
 
 _RESERVED_DESCRIPTORS = 64
 """Kept out of the sessions' reach: listeners, pipes, the log, libraries."""
+
+_DESCRIPTORS = 2
+"""Of a session: its client's and its node's. One with a body in a file has a third for as long."""
+
+_CLOSED_AT_ONCE = frozenset({errno.EPIPE, errno.ECONNRESET})
+"""Errors of a node that accepted and closed."""
 
 _NOT_THE_NODES_FAULT = frozenset(
     {errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
@@ -61,17 +61,25 @@ class Router:
         self.loop = Loop(self._tick, options.events)
         self.timeout = options.timeout
         self.connect_timeout = options.connect_timeout
+        self.queue_timeout = options.queue_timeout
         self.max_retries = options.max_retries
+        self.post_buffering = options.post_buffering
+        self.post_buffering_dir = options.post_buffering_dir
+        self.answers_errors = options.answer_errors
         self.read_request = read_request
         self.force_key = options.force_key.encode("utf-8", "surrogateescape")
+        self.mountpoints = context.options.subscription.mountpoints if options.subscription_server else 0
         self.buffer = memoryview(bytearray(options.buffer_size))
         """What every session reads its node's bytes into; nothing stays there beyond one event."""
         self.seconds = 0
         """Counts the seconds since the start, for the ages of sessions."""
-        self._counters = context.state.counters(index)
+        self.queue = Queue(self.loop)
+        self.counters = NodeCounters(context.state, index)
+        self.health = Health(context.state, self.counters, options.max_fails)
         self._cells = context.state.worker_cells(index)
         self._sessions: set[Session] = set()
-        self._max_sessions = max((raise_descriptor_limit() - _RESERVED_DESCRIPTORS) // 2, 1)
+        by_descriptors = max((raise_descriptor_limit() - _RESERVED_DESCRIPTORS) // _DESCRIPTORS, 1)
+        self._max_sessions = min(options.max_sessions or by_descriptors, by_descriptors)
         self._full_logged = -1
         self._gate = Gate(self.loop, context.router_listeners, context.app_listeners, self._admit)
         self._can_be_cheap = options.cheap
@@ -79,17 +87,18 @@ class Router:
         self._name = f"[uWSGI fastrouter pid {os.getpid()}]"
         self._deltas = context.deltas[index].reader
         self._failures = context.failures.writer if context.failures else -1
-        self._routes = Routes(
-            context.state, context.options.subscription.algorithm, index / options.processes
-        )
-        self._forwarder = _forwarder(context, self._routes)
+        algorithm, phase = context.options.subscription.algorithm, index / options.processes
+        balancing = Balancing(algorithm, phase, options.max_conns, self.counters, self.health)
+        self._routes = Routes(context.state, balancing)
+        self._forwarder = make_forwarder(context, self._routes, balancing)
         self.candidates = self._forwarder.candidates
+        self.knows = self._forwarder.knows
+        if options.harakiri:
+            self.loop.time_turns(self._cells, Worker.BUSY_SINCE)
 
     def start(self) -> None:
         """Forget what a predecessor left behind, take over the table, and accept."""
-        for at in range(Counter.ACTIVE, len(self._counters), COUNTERS):
-            if self._counters[at]:
-                self._counters[at] = 0
+        self.counters.reset_active()
         self._cells[Worker.SESSIONS] = 0
         self.loop.watch(self._deltas, EPOLLIN, self._follow)
         self._routes.read_all()
@@ -116,25 +125,45 @@ class Router:
         for session in list(self._sessions):
             session.generator.close()
 
-    def begin(self, node: Node) -> None:
-        """Count a request that a node is sent."""
-        self._counters[node.counters_at] += 1
-        self._counters[node.counters_at + Counter.ACTIVE] += 1
+    def take(self, session: Session, node: Node) -> bool:
+        """Count a session's request as one of a node's. False when that has as many as it may have."""
+        self.counters.hold(node, 1)
+        if self.health.admits(node):
+            session.node = node
+            return True
+        self.counters.hold(node, -1)
+        return False
 
-    def end(self, node: Node, sent: int, received: int) -> None:
-        """Count what came of it, in bytes."""
-        at, counters = node.counters_at, self._counters
-        counters[at + Counter.ACTIVE] -= 1
-        counters[at + Counter.RX] += sent
-        counters[at + Counter.TX] += received
+    def leave(self, session: Session) -> None:
+        """A session has done with its node, if it has one; what waits for room there may come."""
+        node = session.node
+        if node is not None:
+            session.node = None
+            if session.sock is not None:
+                self.loop.forget(session.node_fd)
+                session.sock.close()
+                session.sock = None
+            self.counters.hold(node, -1)
+            self.queue.wake(session.key)
 
-    def no_answer(self, node: Node) -> None:
-        """Count a node that closed without a word."""
-        self._counters[node.counters_at + Counter.FAILURES] += 1
+    def failed(self, session: Session, node: Node) -> None:
+        """Count a node that gave no answer, and see whether it had better rest."""
+        self.counters.failed(node)
+        rest = self.health.failed(node)
+        if rest:
+            log.warning(
+                "[uwsgi-fastrouter] %s => %s gave no answer again and again and rests for %d seconds",
+                _text(session.key),
+                node.address,
+                rest,
+            )
 
-    def connect_failed(self, session: Session, node: Node, error: int, tries: int) -> None:
-        """Count, mark and log a node that could not be reached."""
-        self._counters[node.counters_at + Counter.FAILURES] += 1
+    def connect_failed(self, session: Session, node: Node, error: int, tries: int) -> int:
+        """Count, mark and log a node that could not be reached. Returns the status that says so."""
+        if error in _CLOSED_AT_ONCE:
+            self.failed(session, node)
+            return UNAVAILABLE
+        self.counters.failed(node)
         if not self._quiet:
             log.warning(
                 '[uwsgi-fastrouter] unable to connect() to node "%s" (%d retries): %s',
@@ -142,31 +171,30 @@ class Router:
                 tries,
                 os.strerror(error),
             )
-        if error in _NOT_THE_NODES_FAULT:
-            return
-        if self._forwarder.mark_failed(node):
-            key = session.key.decode("utf-8", "surrogateescape")
-            log.warning("[uwsgi-fastrouter] %s => marking %s as failed", key, node.address)
+        if error not in _NOT_THE_NODES_FAULT:
+            if self._forwarder.mark_failed(node):
+                key = _text(session.key)
+                log.warning("[uwsgi-fastrouter] %s => marking %s as failed", key, node.address)
+            self._report(Failure(node.slot, node.id))
+            self._update_cheap()
+        return TOO_LATE if error == errno.ETIMEDOUT else UNAVAILABLE
+
+    def _report(self, failure: Failure) -> None:
         if self._failures >= 0:
             try:
-                os.write(self._failures, Failure(node.slot, node.id).encode())
+                os.write(self._failures, failure.encode())
             except BlockingIOError:
                 pass  # the mark in shared memory is there; the next failure, or silence, removes the node
-        self._update_cheap()
 
     def count_error(self) -> None:
         """Count a session that ended otherwise than it should."""
         self._cells[Worker.ERRORS] += 1
 
-    def close_node(self, session: Session, sock: PlainSocket) -> None:
-        """Close a session's connection to its node, if it is not closed yet."""
-        if session.node_fd >= 0:
-            self.loop.forget(session.node_fd)
-            session.node_fd = -1
-            sock.close()
-
     def close(self, session: Session) -> None:
         """A session is over."""
+        self.leave(session)
+        if session.body is not None:
+            session.body.close()
         self.loop.forget(session.client)
         os.close(session.client)
         self._sessions.discard(session)
@@ -193,7 +221,7 @@ class Router:
         """Once a second at most: at the limit, every session that ends and begins passes it."""
         if self._full_logged != self.seconds:
             self._full_logged = self.seconds
-            log.error("%s has %d sessions, as many as its descriptors allow", self._name, self._max_sessions)
+            log.error("%s has %d sessions, as many as it may have", self._name, self._max_sessions)
 
     def _tick(self) -> None:
         """The sweep: end what is silent for too long, and notice clients that left."""
@@ -230,32 +258,5 @@ class Router:
             self.loop.running = False
 
 
-def _forwarder(context: Context, routes: Routes) -> Forwarder:
-    options = context.options.router
-    forwarder = _chosen_forwarder(context, routes)
-    if not options.fallback:
-        return forwarder
-    nodes = [Node(address, slot) for slot, address in enumerate(options.fallback, len(options.to))]
-    return FallbackForwarder(forwarder, nodes, options.fallback_on_no_key)
-
-
-def _chosen_forwarder(context: Context, routes: Routes) -> Forwarder:
-    options = context.options.router
-    unlisted = options.configured_slots - 1
-    match next(iter(options.forwarders), "to"):
-        case "use_pattern":
-            return PathForwarder(pattern_template(options.use_pattern), unlisted)
-        case "subscription_server":
-            return SubscriptionForwarder(routes, _keys(context))
-        case "use_base":
-            return PathForwarder(base_template(options.use_base), unlisted)
-    nodes = [Node(address, slot) for slot, address in enumerate(options.to)]
-    return StaticForwarder(nodes, context.state, options.gracetime)
-
-
-def _keys(context: Context) -> Keys:
-    """uWSGI has no fallback key with dotsplit; neither has this."""
-    if context.options.subscription.dotsplit:
-        return dotsplit_keys
-    fallback = context.options.router.subscription_fallback_key
-    return key_and(fallback.encode("utf-8", "surrogateescape")) if fallback else only_the_key
+def _text(key: bytes) -> str:
+    return key.decode("utf-8", "surrogateescape")

@@ -1,20 +1,31 @@
-"""Balancing: which of a pool's nodes is next. One file an algorithm."""
+"""Balancing: which of a pool's nodes is next. One file an algorithm, and one line in the table below."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from fastrouter.balance.iphash import AddressHash
+from fastrouter.balance.lrc import LeastConnections
+from fastrouter.balance.wlrc import WeightedLeastConnections
 from fastrouter.balance.wrr import WeightedRoundRobin
 from fastrouter.node import Node
 
-__all__ = ["ALGORITHMS", "Balancer"]
+__all__ = ["ALGORITHMS", "Active", "Balancer"]
+
+Active = Callable[[Node], int]
+"""The requests that a node has now, over all router workers."""
 
 
 class Balancer(Protocol):
     """Made for one set of live nodes, never empty; a changed set gets a new one."""
 
-    def pick(self) -> Node:
-        """The node that is next."""
+    def pick(self, remote: bytes, tried: Sequence[Node]) -> Node | None:
+        """The node that is next for the client at remote, none of those tried already."""
 
 
-ALGORITHMS: dict[str, Callable[[Sequence[Node], float], Balancer]] = {"wrr": WeightedRoundRobin}
+ALGORITHMS: dict[str, Callable[[Sequence[Node], float, Active], Balancer]] = {
+    "wrr": WeightedRoundRobin,
+    "lrc": LeastConnections,
+    "wlrc": WeightedLeastConnections,
+    "iphash": AddressHash,
+}
 """By name: makes a balancer for nodes, with the worker's phase from 0 to 1."""

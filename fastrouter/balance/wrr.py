@@ -5,10 +5,10 @@ says, and evenly in between, where uWSGI 2.0.31 divides weights as integers and 
 
 The k-th pick of a node with weight w is due at (k + 1/2) / w of the cycle, and the earliest due node is next.
 Every node has all its w picks due before the cycle ends, so a cycle is exact whatever the weights, and a
-pick costs the logarithm of the number of nodes.
+pick costs the logarithm of the number of nodes. Nodes of equal weight simply take turns.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from heapq import heapify, heapreplace
 
 from fastrouter.node import Node
@@ -23,13 +23,30 @@ class WeightedRoundRobin:
     different phases do not all send their first request to the same node.
     """
 
-    def __init__(self, nodes: Sequence[Node], phase: float = 0.0) -> None:
+    def __init__(self, nodes: Sequence[Node], phase: float, active: Callable[[Node], int]) -> None:
         first = int(phase * len(nodes))
         self._nodes = [*nodes[first:], *nodes[:first]]
+        self._equal = len({node.weight for node in nodes}) == 1
+        self._at = 0
         self._left = 0
         self._due: list[tuple[float, int, int]] = []
 
-    def pick(self) -> Node:
+    def pick(self, remote: bytes, tried: Sequence[Node]) -> Node | None:
+        node = self._next()
+        if not tried:
+            return node
+        for _ in self._nodes:
+            if node not in tried:
+                return node
+            node = self._next()
+        # The others' weights may be too small to have had a turn.
+        return next((node for node in self._nodes if node not in tried), None)
+
+    def _next(self) -> Node:
+        if self._equal:
+            node = self._nodes[self._at]
+            self._at = (self._at + 1) % len(self._nodes)
+            return node
         if not self._left:
             self._left = sum(node.weight for node in self._nodes)
             self._due = [(0.5 / node.weight, place, 0) for place, node in enumerate(self._nodes)]

@@ -137,6 +137,15 @@ def _places(options: Options) -> _Problems:
         yield "chdir", 0, options.master.chdir, "there is no such directory"
     elif options.app.wsgi_file and not os.path.isfile(os.path.join(start, options.app.wsgi_file)):
         yield "wsgi-file", 0, options.app.wsgi_file, "there is no such file"
+    if options.router.post_buffering_dir and not os.path.isdir(
+        os.path.join(start, options.router.post_buffering_dir)
+    ):
+        yield (
+            "fastrouter-post-buffering-dir",
+            0,
+            options.router.post_buffering_dir,
+            "there is no such directory",
+        )
     for name, path in (
         ("pidfile", options.master.pidfile),
         ("logto", options.log.logto),

@@ -20,12 +20,15 @@ class FallbackForwarder:
         self._nodes = list(nodes)
         self._on_no_key = on_no_key
 
-    def candidates(self, key: bytes) -> Iterator[Node]:
-        node = next(self._forwarder.candidates(key), None)
+    def candidates(self, key: bytes, remote: bytes) -> Iterator[Node]:
+        node = next(self._forwarder.candidates(key, remote), None)
         if node is not None:
             yield node
         if node is not None or self._on_no_key:
             yield from self._nodes
+
+    def knows(self, key: bytes) -> bool:
+        return self._on_no_key or self._forwarder.knows(key)
 
     def mark_failed(self, node: Node) -> bool:
         return node not in self._nodes and self._forwarder.mark_failed(node)

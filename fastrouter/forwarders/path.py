@@ -3,13 +3,10 @@
 import re
 from collections.abc import Iterator
 
-from fastrouter.address import AddressError
+from fastrouter.forwarders.unlisted import UnlistedNodes
 from fastrouter.node import Node
 
 __all__ = ["PathForwarder", "base_template", "pattern_template"]
-
-_MOST_KEYS = 4096
-"""Keys to remember nodes of; clients choose them, so there is no end to them."""
 
 _PATTERN = re.compile(r"%(.)", re.DOTALL)
 
@@ -41,19 +38,20 @@ class PathForwarder:
     the names of the directory itself and of its parent, have no node.
     """
 
-    def __init__(self, template: list[str], slot: int) -> None:
+    def __init__(self, template: list[str], nodes: UnlistedNodes) -> None:
         self._template = template
-        self._slot = slot
-        self._nodes: dict[bytes, Node | None] = {}
+        self._nodes = nodes
 
-    def candidates(self, key: bytes) -> Iterator[Node]:
-        if key not in self._nodes:
-            if len(self._nodes) >= _MOST_KEYS:
-                self._nodes.clear()
-            self._nodes[key] = self._node(key)
-        node = self._nodes[key]
-        if node is not None:
-            yield node
+    def candidates(self, key: bytes, remote: bytes) -> Iterator[Node]:
+        if self.knows(key):
+            text = key.decode("utf-8", "surrogateescape").join(self._template)
+            # What is no address may be the name of a socket with a colon in it.
+            node = self._nodes.get(text) or self._nodes.get(f"./{text}")
+            if node is not None:
+                yield node
+
+    def knows(self, key: bytes) -> bool:
+        return b"/" not in key and key not in (b".", b"..")
 
     def mark_failed(self, node: Node) -> bool:
         return False  # its socket may be there the next time; nothing is lost by looking
@@ -61,12 +59,3 @@ class PathForwarder:
     @property
     def is_empty(self) -> bool:
         return False
-
-    def _node(self, key: bytes) -> Node | None:
-        text = key.decode("utf-8", "surrogateescape")
-        if "/" in text or text in (".", ".."):
-            return None
-        try:
-            return Node(text.join(self._template), self._slot)
-        except AddressError:
-            return None

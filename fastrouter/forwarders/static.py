@@ -4,7 +4,8 @@ import time
 from collections.abc import Iterator, Sequence
 
 from fastrouter.node import Node
-from fastrouter.shared import SharedState, Slot
+from fastrouter.pool import Balancing, Pool
+from fastrouter.shared import SharedState
 
 __all__ = ["StaticForwarder"]
 
@@ -14,23 +15,25 @@ _SECOND = 1_000_000_000
 class StaticForwarder:
     """Takes the nodes in turn; one that failed is left out for gracetime seconds, by all workers."""
 
-    def __init__(self, nodes: Sequence[Node], state: SharedState, gracetime: float) -> None:
-        self._nodes = list(nodes)
-        self._next = 0
+    def __init__(
+        self, nodes: Sequence[Node], state: SharedState, balancing: Balancing, gracetime: float
+    ) -> None:
+        self._pool = Pool(balancing)
+        for node in nodes:
+            self._pool.add(node)
         self._cells = state.cells
         self._grace = int(gracetime * _SECOND)
-        for node in self._nodes:
-            node.mark_at = state.slot_cell(node.slot, Slot.MARK)
 
-    def candidates(self, key: bytes) -> Iterator[Node]:
-        # Every session goes round from its own start, since others move on while it waits for a node.
-        start, count = self._next, len(self._nodes)
-        for step in range(count):
-            node = self._nodes[(start + step) % count]
-            self._next = (start + step + 1) % count
+    def candidates(self, key: bytes, remote: bytes) -> Iterator[Node]:
+        tried: list[Node] = []
+        while (node := self._pool.pick(remote, tried)) is not None:
             failed = self._cells[node.mark_at]
             if not failed or time.monotonic_ns() - failed >= self._grace:
                 yield node
+            tried.append(node)
+
+    def knows(self, key: bytes) -> bool:
+        return True
 
     def mark_failed(self, node: Node) -> bool:
         now = time.monotonic_ns()

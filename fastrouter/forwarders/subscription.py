@@ -5,26 +5,28 @@ from collections.abc import Callable, Iterable, Iterator
 from fastrouter.node import Node
 from fastrouter.routes import Routes
 
-__all__ = ["Keys", "SubscriptionForwarder", "dotsplit_keys", "key_and", "only_the_key"]
+__all__ = ["Keys", "SubscriptionForwarder", "lookups"]
 
 Keys = Callable[[bytes], Iterable[bytes]]
 """The keys to look up for a request's key, in order; the first that has a node counts."""
 
-_MOST_LOOKUPS = 5
+_MOST_HOSTS = 5
 
 
-def only_the_key(key: bytes) -> tuple[bytes]:
+def lookups(dotsplit: bool, mountpoints: bool, fallback: bytes) -> Keys:
+    """The rule that the options make up; fallback is the key to look up last, if any."""
+    hosts: Keys = _dotsplit if dotsplit else _itself
+    keys: Keys = (lambda key: _mountpoints(key, hosts)) if mountpoints else hosts
+    return (lambda key: (*keys(key), fallback)) if fallback else keys
+
+
+def _itself(key: bytes) -> tuple[bytes]:
     return (key,)
 
 
-def key_and(fallback: bytes) -> Keys:
-    """The key, then a fixed one (``fastrouter-subscription-fallback-key``)."""
-    return lambda key: (key, fallback)
-
-
-def dotsplit_keys(key: bytes) -> Iterator[bytes]:
+def _dotsplit(key: bytes) -> Iterator[bytes]:
     """``a.b.c``, ``.b.c``, ``.c``: five lookups at most, as in uWSGI (``subscription-dotsplit``)."""
-    for _ in range(_MOST_LOOKUPS):
+    for _ in range(_MOST_HOSTS):
         yield key
         dot = key.find(b".", 1)
         if dot < 0:
@@ -32,17 +34,33 @@ def dotsplit_keys(key: bytes) -> Iterator[bytes]:
         key = key[dot:]
 
 
+def _mountpoints(key: bytes, hosts: Keys) -> Iterator[bytes]:
+    """``host/a/b``, ``host/a``, ``host``: the longest match counts (``subscription-mountpoints``)."""
+    name, slash, path = key.partition(b"/")
+    for host in hosts(name):
+        mounted = host + slash + path
+        while len(mounted) > len(host):
+            yield mounted
+            mounted = mounted[: mounted.rindex(b"/")]
+        yield host
+
+
 class SubscriptionForwarder:
     """Looks keys up in the worker's copy of the routing table."""
 
-    def __init__(self, routes: Routes, keys: Keys = only_the_key) -> None:
+    def __init__(self, routes: Routes, keys: Keys) -> None:
         self._routes = routes
         self._keys = keys
 
-    def candidates(self, key: bytes) -> Iterator[Node]:
+    def candidates(self, key: bytes, remote: bytes) -> Iterator[Node]:
+        tried: list[Node] = []
         for one in self._keys(key):
-            while (node := self._routes.pick(one)) is not None:
+            while (node := self._routes.pick(one, remote, tried)) is not None:
                 yield node
+                tried.append(node)
+
+    def knows(self, key: bytes) -> bool:
+        return any(self._routes.knows(one) for one in self._keys(key))
 
     def mark_failed(self, node: Node) -> bool:
         return self._routes.mark_failed(node)

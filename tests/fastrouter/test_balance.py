@@ -1,45 +1,139 @@
-"""Weighted round robin: exact over every cycle, smooth within."""
+"""Balancing: every algorithm with every set of nodes."""
 
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from parts import Worker, make_nodes, make_pool, state_for
 
-from fastrouter.balance.wrr import WeightedRoundRobin
-from fastrouter.node import Node
+from fastrouter.balance import ALGORITHMS
 
 
-def nodes_of(weights):
-    return [Node(f"127.0.0.1:{number}", number, weight=weight) for number, weight in enumerate(weights, 1)]
+def balancer(name, weights, phase=0.0):
+    state = state_for(len(weights))
+    worker = Worker(state)
+    nodes = make_nodes(state, weights)
+    return worker, nodes, ALGORITHMS[name](nodes, phase, worker.counters.active)
+
+
+def picks(chosen, count, remote=b""):
+    return [chosen.pick(remote, ()).slot for _ in range(count)]
 
 
 @given(st.lists(st.integers(1, 200), min_size=1, max_size=20), st.floats(0, 0.999))
-def test_a_cycle_is_exact_for_any_weights(weights, phase):
-    nodes = nodes_of(weights)
-    balancer = WeightedRoundRobin(nodes, phase)
+def test_a_cycle_of_wrr_is_exact_for_any_weights(weights, phase):
+    _, _, wrr = balancer("wrr", weights, phase)
     for _ in range(2):
-        picks = Counter(balancer.pick().slot for _ in range(sum(weights)))
-        assert picks == {node.slot: node.weight for node in nodes}
+        assert Counter(picks(wrr, sum(weights))) == dict(enumerate(weights))
 
 
 @given(st.lists(st.integers(1, 50), min_size=2, max_size=6))
 def test_no_node_is_ever_far_from_its_share(weights):
-    nodes = nodes_of(weights)
-    balancer = WeightedRoundRobin(nodes)
-    picks = Counter()
-    for done in range(1, sum(weights) + 1):
-        picks[balancer.pick().slot] += 1
-        for node in nodes:
-            assert abs(picks[node.slot] - done * node.weight / sum(weights)) < len(nodes)
+    _, _, wrr = balancer("wrr", weights)
+    seen = Counter()
+    for done, slot in enumerate(picks(wrr, sum(weights)), 1):
+        seen[slot] += 1
+        for place, weight in enumerate(weights):
+            assert abs(seen[place] - done * weight / sum(weights)) < len(weights)
 
 
-def test_equal_nodes_take_turns_and_workers_begin_elsewhere():
-    nodes = nodes_of([1, 1, 1])
-    first = WeightedRoundRobin(nodes)
-    assert [first.pick().slot for _ in range(6)] == [1, 2, 3, 1, 2, 3]
-    assert WeightedRoundRobin(nodes, phase=0.5).pick().slot == 2
+def test_wrr_takes_turns_and_workers_begin_elsewhere():
+    assert picks(balancer("wrr", [1, 1, 1])[2], 6) == [0, 1, 2, 0, 1, 2]
+    assert picks(balancer("wrr", [1, 1, 1], phase=0.5)[2], 1) == [1]
+    assert picks(balancer("wrr", [3, 1])[2], 4) == [0, 0, 1, 0]
 
 
-def test_a_heavy_node_is_spread_over_the_cycle():
-    balancer = WeightedRoundRobin(nodes_of([3, 1]))
-    assert [balancer.pick().slot for _ in range(4)] == [1, 1, 2, 1]
+def holding(name, weights, arrivals):
+    """Where concurrent requests go, none of which ends."""
+    worker, _, chosen = balancer(name, weights)
+    slots = []
+    for _ in range(arrivals):
+        node = chosen.pick(b"", ())
+        worker.counters.hold(node, 1)
+        slots.append(node.slot)
+    return Counter(slots)
+
+
+def test_lrc_and_wlrc_share_concurrent_requests():
+    assert holding("lrc", [3, 1, 1], 9) == {0: 3, 1: 3, 2: 3}
+    assert holding("wlrc", [3, 1, 1], 10) == {0: 6, 1: 2, 2: 2}
+
+
+def test_lrc_prefers_the_least_busy_and_counts_all_workers():
+    state = state_for(3, workers=2)
+    first, second = Worker(state, 0), Worker(state, 1)
+    nodes = make_nodes(state, [1, 1, 1])
+    lrc = ALGORITHMS["lrc"](nodes, 0.0, first.counters.active)
+    assert picks(lrc, 3) == [0, 1, 2]
+    for node, count in zip(nodes, (2, 1, 3), strict=True):
+        second.counters.hold(node, count)
+    assert picks(lrc, 2) == [1, 1]
+    first.counters.hold(nodes[1], 2)
+    assert picks(lrc, 1) == [0]
+
+
+def test_lrc_looks_at_a_part_of_a_large_pool():
+    worker, nodes, lrc = balancer("lrc", [1] * 500)
+    for node in nodes:
+        worker.counters.hold(node, 1)
+    looked_at = Counter()
+    lrc._active = lambda node: looked_at.update([node.slot]) or 1
+    lrc.pick(b"", ())
+    assert looked_at.total() == 32
+
+
+def test_iphash_keeps_clients_and_spreads_them():
+    _, nodes, iphash = balancer("iphash", [1, 1, 1, 1])
+    clients = [b"10.0.%d.%d" % (n // 250, n % 250) for n in range(4000)]
+    before = {client: iphash.pick(client, ()) for client in clients}
+    assert before == {client: iphash.pick(client, ()) for client in clients}
+    assert all(700 < count < 1400 for count in Counter(node.slot for node in before.values()).values())
+    fewer = ALGORITHMS["iphash"](nodes[:3], 0.0, lambda node: 0)
+    for client, node in before.items():
+        if node is not nodes[3]:
+            assert fewer.pick(client, ()) is node
+
+
+def test_iphash_heeds_weights():
+    _, _, iphash = balancer("iphash", [3, 1])
+    share = Counter(iphash.pick(b"10.1.%d.%d" % (n // 250, n % 250), ()).slot for n in range(4000))
+    assert 2.2 < share[0] / share[1] < 4.2
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+@given(weights=st.lists(st.integers(1, 9), min_size=1, max_size=8), phase=st.floats(0, 0.999), data=st.data())
+def test_every_untried_node_is_found_and_no_other(name, weights, phase, data):
+    _, nodes, chosen = balancer(name, weights, phase)
+    tried = []
+    while (node := chosen.pick(data.draw(st.binary(max_size=8)), tried)) is not None:
+        assert node not in tried
+        tried.append(node)
+    assert sorted(node.slot for node in tried) == list(range(len(nodes)))
+
+
+def test_backup_levels_serve_only_when_the_lower_ones_are_gone():
+    state = state_for(4)
+    worker = Worker(state)
+    nodes = make_nodes(state, [1, 1, 1, 1])
+    for node, level in zip(nodes, (0, 2, 0, 5), strict=True):
+        node.backup = level
+    pool = make_pool(worker.balancing, nodes)
+    assert {pool.pick(b"").slot for _ in range(8)} == {0, 2}
+    pool.remove(nodes[0])
+    assert {pool.pick(b"").slot for _ in range(4)} == {2}
+    assert pool.pick(b"", [nodes[2]]).slot == 1
+    pool.remove(nodes[2])
+    assert {pool.pick(b"").slot for _ in range(4)} == {1}
+
+
+def test_the_oldest_node_says_how_its_pool_is_balanced():
+    state = state_for(3)
+    worker = Worker(state)
+    nodes = make_nodes(state, [1, 1, 1], algorithm=b"iphash")
+    pool = make_pool(worker.balancing, nodes)
+    assert len({pool.pick(b"10.0.0.1").slot for _ in range(9)}) == 1
+    assert len({make_pool(worker.balancing, nodes).pick(b"10.0.0.1").slot for _ in range(9)}) == 1
+    nodes = make_nodes(state, [1, 1, 1], algorithm=b"nonsense")
+    pool = make_pool(worker.balancing, nodes)
+    assert len({pool.pick(b"10.0.0.1").slot for _ in range(9)}) == 3

@@ -5,13 +5,16 @@ import os
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from parts import state_for
 
 from fastrouter.forwarders.path import PathForwarder, base_template, pattern_template
+from fastrouter.forwarders.unlisted import UnlistedNodes
 from fastrouter.request import MAX_KEY
 
 
 def addresses(template, key):
-    return [node.address for node in PathForwarder(template, 0).candidates(key)]
+    nodes = UnlistedNodes(0, state_for(1).layout)
+    return [node.address for node in PathForwarder(template, nodes).candidates(key, b"")]
 
 
 @pytest.mark.parametrize(
@@ -21,6 +24,7 @@ def addresses(template, key):
         (base_template("/tmp/sockets"), b"foo.com", "/tmp/socketsfoo.com"),
         (base_template("/tmp/sockets/"), b"foo.com:8000", "/tmp/sockets/foo.com:8000"),
         (base_template("sockets/"), b"foo.com:8000", "sockets/foo.com:8000"),
+        (base_template("sock-"), b"foo.com:http", "./sock-foo.com:http"),
         (base_template("127.0.0.1:"), b"3031", "127.0.0.1:3031"),
         (base_template("@pre-"), b"foo", "@pre-foo"),
         (pattern_template("/tmp/%s/u.sock"), b"foo.com", "/tmp/foo.com/u.sock"),
@@ -63,8 +67,8 @@ def test_no_key_leaves_the_directory(key):
         assert os.path.dirname(os.path.dirname(os.path.normpath(address))) == "/tmp/sockets"
 
 
-def test_memory_of_keys_is_bounded():
-    forwarder = PathForwarder(base_template("/tmp/"), 0)
+def test_memory_of_nodes_is_bounded():
+    nodes = UnlistedNodes(0, state_for(1).layout)
     for number in range(10000):
-        assert list(forwarder.candidates(b"%d" % number))
-    assert len(forwarder._nodes) <= 4096
+        assert nodes.get(f"/tmp/{number}")
+    assert len(nodes._nodes) <= 4096

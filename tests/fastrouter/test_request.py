@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastrouter.packet import PacketError, encode_block, records
-from fastrouter.request import MAX_KEY, decimal, read_head
+from fastrouter.request import MAX_KEY, decimal, read_head, with_mountpoint
 
 
 def key_of(*pairs):
@@ -61,7 +61,7 @@ def test_names_inside_values_do_not_count():
 )
 def test_the_shape_of_the_body(pairs, expected):
     block = encode_block([(name.encode(), value.encode()) for name, value in pairs])
-    assert read_head(block)[1:] == expected
+    assert read_head(block)[3:] == expected
 
 
 @pytest.mark.parametrize(
@@ -96,3 +96,27 @@ def test_accepts_exactly_what_the_plain_parser_accepts(pairs, tail, data):
         elif (name == b"HTTP_HOST" and not locked) or (name == b"SERVER_NAME" and not key):
             key = value
     assert read_head(bytes(block))[0] == key
+
+
+def test_the_client_and_the_path_are_found():
+    block = encode_block([(b"PATH_INFO", b"/a"), (b"REMOTE_ADDR", b"10.0.0.1"), (b"HTTP_HOST", b"foo.com")])
+    assert read_head(block)[:3] == (b"foo.com", b"10.0.0.1", b"/a")
+
+
+@pytest.mark.parametrize(
+    ("path", "segments", "key"),
+    [
+        (b"/", 2, b"foo.com"),
+        (b"", 2, b"foo.com"),
+        (b"no-slash", 2, b"foo.com"),
+        (b"/a", 1, b"foo.com/a"),
+        (b"/a", 2, b"foo.com/a"),
+        (b"/a/", 2, b"foo.com/a"),
+        (b"/a/b", 1, b"foo.com/a"),
+        (b"/a/b/c", 2, b"foo.com/a/b"),
+        (b"/a//b", 2, b"foo.com/a"),
+        (b"//", 2, b"foo.com"),
+    ],
+)
+def test_mountpoints(path, segments, key):
+    assert with_mountpoint(b"foo.com", path, segments) == key

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from fastrouter.shared import (
     COUNTERS,
     EVERY_SLOT,
+    MAX_ALGORITHM,
     Counter,
     Delta,
     Failure,
@@ -38,6 +39,9 @@ def state():
         modifier1=st.integers(0, 255),
         modifier2=st.integers(0, 255),
         weight=st.integers(1, 65535),
+        backup=st.integers(0, 65535),
+        max_conns=st.integers(0, 2**32 - 1),
+        algorithm=st.binary(max_size=MAX_ALGORITHM),
     )
 )
 def test_records_come_back_as_they_were_written(record):

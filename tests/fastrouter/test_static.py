@@ -1,28 +1,28 @@
 """The forwarder for configured nodes."""
 
-from itertools import islice
+from parts import Worker, state_for
 
 from fastrouter.forwarders.static import StaticForwarder
-from fastrouter.node import Node
-from fastrouter.shared import Layout, SharedState
+from fastrouter.node import configured
 
 
 def forwarder(state, gracetime=30.0):
-    return StaticForwarder([Node(f"127.0.0.1:{80 + slot}", slot) for slot in range(3)], state, gracetime)
+    nodes = [configured(f"127.0.0.1:{80 + slot}", slot, state.layout) for slot in range(3)]
+    return StaticForwarder(nodes, state, Worker(state).balancing, gracetime)
 
 
 def picks(forwarder, count):
-    return [next(forwarder.candidates(b"any")).slot for _ in range(count)]
+    return [next(forwarder.candidates(b"any", b"")).slot for _ in range(count)]
 
 
 def test_takes_turns():
-    assert picks(forwarder(SharedState(Layout(3, 1, 0))), 5) == [0, 1, 2, 0, 1]
+    assert picks(forwarder(state_for(3)), 5) == [0, 1, 2, 0, 1]
 
 
 def test_a_failed_node_is_left_out_by_all_workers_until_its_grace_is_over():
-    state = SharedState(Layout(3, 1, 0))
+    state = state_for(3)
     first, second = forwarder(state), forwarder(state)
-    node = next(first.candidates(b"any"))
+    node = next(first.candidates(b"any", b""))
     assert first.mark_failed(node)
     assert not second.mark_failed(node)
     assert 0 not in picks(second, 9)
@@ -30,9 +30,8 @@ def test_a_failed_node_is_left_out_by_all_workers_until_its_grace_is_over():
 
 
 def test_candidates_are_each_node_once():
-    state = SharedState(Layout(3, 1, 0))
-    every = forwarder(state)
-    assert [node.slot for node in every.candidates(b"any")] == [0, 1, 2]
-    for node in list(islice(every.candidates(b"any"), 3)):
+    every = forwarder(state_for(3))
+    assert [node.slot for node in every.candidates(b"any", b"")] == [0, 1, 2]
+    for node in list(every.candidates(b"any", b"")):
         every.mark_failed(node)
-    assert list(every.candidates(b"any")) == []
+    assert list(every.candidates(b"any", b"")) == []

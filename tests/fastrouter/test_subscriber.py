@@ -30,7 +30,16 @@ def test_subscribe_to(text, expected):
         ("key=@m.txt,server=/run/s", Subscription("/run/s", mapping="m.txt")),
         (
             "server=1.1.1.1:1,key=a,addr=10.1.2.3:4000,weight=3,modifier1=5,modifier2=7,backup=2,algo=lrc",
-            Subscription("1.1.1.1:1", "a", address="10.1.2.3:4000", weight=3, modifier1=5, modifier2=7),
+            Subscription(
+                "1.1.1.1:1",
+                "a",
+                address="10.1.2.3:4000",
+                weight=3,
+                modifier1=5,
+                modifier2=7,
+                backup=2,
+                algorithm="lrc",
+            ),
         ),
         ("server=1.1.1.1:1,key=a,socket=1,check=/x", Subscription("1.1.1.1:1", "a", socket=1, check="/x")),
     ],

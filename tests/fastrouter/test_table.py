@@ -1,12 +1,16 @@
 """The table and the workers' copies of it, driven side by side as the processes do."""
 
+import collections
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from parts import Worker, state_for
 
-from fastrouter.routes import Routes
-from fastrouter.shared import COUNTERS, EVERY_SLOT, Counter, Delta, Layout, SharedState, Table
+from fastrouter.balance import ALGORITHMS
+from fastrouter.forwarders.subscription import SubscriptionForwarder, lookups
+from fastrouter.shared import EVERY_SLOT, Counter, Delta, Layout, SharedState, Table
 from fastrouter.subscription import Announcement
 from fastrouter.table import Outcome, SubscriptionTable, TableFull
 
@@ -88,19 +92,19 @@ def test_a_failure_of_a_node_that_came_back_is_ignored(state):
 def test_a_mark_reaches_other_workers_without_any_message(state):
     table = SubscriptionTable(state)
     deltas = [table.announce(node(number), 0)[1] for number in (1, 2)]
-    first, second = Routes(state), Routes(state)
+    first, second = Worker(state).routes, Worker(state).routes
     first.follow(deltas)
     second.follow(deltas)
-    dead = first.pick(b"foo.com")
+    dead = first.pick(b"foo.com", b"", ())
     assert first.mark_failed(dead)
-    picks = {second.pick(b"foo.com").address for _ in range(10)}
+    picks = {second.pick(b"foo.com", b"", ()).address for _ in range(10)}
     assert picks == {"127.0.0.1:2"}
     assert not second.mark_failed(dead)
 
 
 def test_a_lost_delta_means_reading_everything(state):
     table = SubscriptionTable(state)
-    routes = Routes(state)
+    routes = Worker(state).routes
     table.announce(node(1), 0)
     routes.follow([table.announce(node(2), 0)[1]])
     assert len(routes.pools[b"foo.com"].nodes) == 2
@@ -113,34 +117,46 @@ def test_a_lost_delta_means_reading_everything(state):
 
 def test_modifiers_and_weight_follow_the_announcements(state):
     table = SubscriptionTable(state)
-    routes = Routes(state)
+    routes = Worker(state).routes
     routes.follow([table.announce(node(1, modifier1=5), 0)[1]])
-    assert routes.pick(b"foo.com").header == (5, 0)
+    assert routes.pick(b"foo.com", b"", ()).header == (5, 0)
     routes.follow([table.announce(node(1, modifier1=7, modifier2=1, weight=4), 0)[1]])
-    assert routes.pick(b"foo.com").header == (7, 1)
-    assert routes.pick(b"foo.com").weight == 4
+    assert routes.pick(b"foo.com", b"", ()).header == (7, 1)
+    assert routes.pick(b"foo.com", b"", ()).weight == 4
 
 
 class Fleet(RuleBasedStateMachine):
-    """Any order of announcing, leaving, failing, losing messages and restarting: the copies agree with it."""
+    """Any order of announcing, leaving, failing, serving, losing messages and restarting.
+
+    The copies agree with the table, every live node can be had and no other, counts are those of the requests.
+    """
 
     numbers = st.integers(1, 4)
     keys = st.sampled_from(["a", "b"])
+    remotes = st.sampled_from([b"", b"10.0.0.1", b"10.0.0.2"])
 
     def __init__(self):
         super().__init__()
-        self.state = SharedState(Layout(slots=20, workers=1, apps=0))
+        self.state = state_for(20)
         self.table = SubscriptionTable(self.state)
-        self.routes = Routes(self.state)
         self.expected = {}
+        self.held = []
         self.now = 0.0
+
+    @initialize(algorithm=st.sampled_from(sorted(ALGORITHMS)))
+    def begin(self, algorithm):
+        self.algorithm = algorithm
+        self.worker = Worker(self.state, algorithm=algorithm)
 
     def publish(self, delta, lost):
         if delta is None:
             return
         if lost:
             delta = Delta(self.state.cells[Table.GENERATION], EVERY_SLOT)
-        self.routes.follow([delta])
+        self.worker.routes.follow([delta])
+
+    def live(self, key):
+        return {address: weight for (name, address), (_, weight) in self.expected.items() if name == key}
 
     @rule(key=keys, number=numbers, weight=st.integers(1, 5), lost=st.booleans())
     def announce(self, key, number, weight, lost):
@@ -153,12 +169,38 @@ class Fleet(RuleBasedStateMachine):
         self.publish(self.table.announce(node(number, key, unsubscribe=True), self.now)[1], lost)
         self.expected.pop((key, f"127.0.0.1:{number}"), None)
 
+    @rule(key=keys, remote=remotes)
+    def candidates_are_the_live_nodes(self, key, remote):
+        candidates = SubscriptionForwarder(self.worker.routes, lookups(False, False, b"")).candidates(
+            key.encode(), remote
+        )
+        found = [node.address for node in candidates]
+        assert sorted(found) == sorted(self.live(key)), "each once, the dead never"
+
+    @rule(key=keys, remote=remotes)
+    def serve(self, key, remote):
+        chosen = self.worker.routes.pick(key.encode(), remote, ())
+        assert (chosen is None) is (not self.live(key))
+        if chosen is not None:
+            assert chosen.address in self.live(key)
+            self.held.append(chosen)
+            self.worker.counters.hold(chosen, 1)
+
+    @precondition(lambda self: self.held)
+    @rule(answered=st.booleans())
+    def end_one(self, answered):
+        served = self.held.pop()
+        self.worker.counters.hold(served, -1)
+        if answered:
+            self.worker.health.answered(served)
+        else:
+            self.worker.health.failed(served)
+
     @rule(key=keys)
     def fail(self, key):
-        failed = self.routes.pick(key.encode())
-        assert (failed is None) is (key not in {name for name, _ in self.expected})
+        failed = self.worker.routes.pick(key.encode(), b"", ())
         if failed is not None:
-            self.routes.mark_failed(failed)
+            self.worker.routes.mark_failed(failed)
             self.publish(self.table.fail(failed.slot, failed.id)[1], False)
             del self.expected[key, failed.address]
 
@@ -171,25 +213,41 @@ class Fleet(RuleBasedStateMachine):
             name: (seen, weight) for name, (seen, weight) in self.expected.items() if self.now - seen <= 17
         }
 
+    @rule(key=keys)
+    def a_cycle_is_exact(self, key):
+        live = self.live(key)
+        fresh = Worker(self.state, max_fails=0)
+        fresh.routes.read_all()
+        nodes = fresh.routes.pools[key.encode()].nodes if live else []
+        if not any(fresh.health.is_resting(node) for node in nodes):
+            picks = [fresh.routes.pick(key.encode(), b"", ()).address for _ in range(sum(live.values()))]
+            assert collections.Counter(picks) == live
+
     @rule()
     def restart_subscription_server(self):
         self.table = SubscriptionTable(self.state)
 
     @rule()
     def restart_worker(self):
-        self.routes = Routes(self.state)
-        self.routes.read_all()
+        self.worker = Worker(self.state, algorithm=self.algorithm)
+        self.worker.counters.reset_active()
+        self.held = []
+        self.worker.routes.read_all()
 
     @invariant()
     def the_copy_is_the_table(self):
         held = {
             (key.decode(), node.address): node.weight
-            for key, pool in self.routes.pools.items()
+            for key, pool in self.worker.routes.pools.items()
             for node in pool.nodes
         }
         assert held == {name: weight for name, (_, weight) in self.expected.items()}
-        assert all(self.state.total(slot, Counter.ACTIVE) == 0 for slot in range(20))
-        assert COUNTERS > Counter.FAILURES
+
+    @invariant()
+    def requests_are_counted(self):
+        by_slot = collections.Counter(node.slot for node in self.held)
+        for slot in range(20):
+            assert self.state.total(slot, Counter.ACTIVE) == by_slot[slot]
 
 
 TestFleet = Fleet.TestCase

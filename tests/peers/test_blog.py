@@ -101,7 +101,7 @@ def test_an_instance_that_is_killed_costs_at_most_what_it_held(place, nginx, uws
             enough = len(outcomes) + 60
             wait_until(lambda: len(outcomes) > enough, "more requests")
         assert len([one for one in outcomes if one not in (first.pid, second.pid)]) <= threads
-        blog.router.wait_for("marking .* as failed")
+        blog.router.wait_for("marking .* as failed|rests for")
         assert {blog.get() for _ in range(10)} == {first.pid}
 
 

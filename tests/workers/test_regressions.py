@@ -146,9 +146,10 @@ def test_a_body_that_a_node_has_read_is_not_sent_without_it_to_another():
         router.announce("foo.com", bad.address)
         router.announce("foo.com", good.address)
         packet = request_packet("GET", "http://foo.com/", b"12345")
-        for _ in range(2):
+        for request in (1, 2):
             with connect(router.address) as sock:
                 sock.sendall(packet)
+                wait_until(lambda: bad.connections + good.connections == request, "the node to have it")  # noqa: B023
                 sock.sendall(b"12345")
                 read_all(sock)
         assert all(body == b"12345" for body in good.bodies)

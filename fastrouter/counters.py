@@ -1,0 +1,50 @@
+"""One router worker's counters of all nodes, and the sums over all workers."""
+
+from fastrouter.node import Node
+from fastrouter.shared import COUNTERS, Counter, SharedState
+
+__all__ = ["NodeCounters"]
+
+
+class NodeCounters:
+    """Counts what this worker does with nodes. Every other worker sees it."""
+
+    def __init__(self, state: SharedState, worker: int) -> None:
+        self._own = state.counters(worker)
+        self._cells = state.cells
+        self._first = state.layout.counters_at + Counter.ACTIVE
+        self._step = state.layout.slots * COUNTERS
+        self._workers = state.layout.workers
+
+    def reset_active(self) -> None:
+        """Forget the requests that a predecessor had when it died."""
+        for at in range(Counter.ACTIVE, len(self._own), COUNTERS):
+            if self._own[at]:
+                self._own[at] = 0
+
+    def hold(self, node: Node, change: int) -> None:
+        """One request more (1) or less (-1) that a node has."""
+        self._own[node.counters_at + Counter.ACTIVE] += change
+
+    def active(self, node: Node) -> int:
+        """The requests that a node has now, over all workers."""
+        at = self._first + node.counters_at
+        if self._workers == 1:
+            return int(self._cells[at])
+        active = 0
+        for _ in range(self._workers):
+            active += self._cells[at]
+            at += self._step
+        return active
+
+    def connected(self, node: Node) -> None:
+        """Count a request that a node is sent."""
+        self._own[node.counters_at] += 1
+
+    def failed(self, node: Node) -> None:
+        self._own[node.counters_at + Counter.FAILURES] += 1
+
+    def moved(self, node: Node, sent: int, received: int) -> None:
+        """Count bytes sent to a node and received from it."""
+        self._own[node.counters_at + Counter.RX] += sent
+        self._own[node.counters_at + Counter.TX] += received

@@ -1,0 +1,34 @@
+"""Nodes whose addresses are made up as requests come: of the key, by a cache, by a function."""
+
+from fastrouter.address import AddressError
+from fastrouter.node import Node, configured
+from fastrouter.shared import Layout
+
+__all__ = ["UnlistedNodes"]
+
+_MOST = 4096
+"""Nodes to remember; clients choose keys, so there is no end to them."""
+
+
+class UnlistedNodes:
+    """Makes nodes, and remembers them. All share one slot: their requests are counted together."""
+
+    def __init__(self, slot: int, layout: Layout) -> None:
+        self._slot = slot
+        self._layout = layout
+        self._nodes: dict[tuple[str, int], Node | None] = {}
+
+    def get(self, address: str, modifier1: int = 0) -> Node | None:
+        """The node at an address; None when that cannot be dialled."""
+        name = (address, modifier1)
+        if name not in self._nodes:
+            if len(self._nodes) >= _MOST:
+                self._nodes.clear()
+            self._nodes[name] = self._make(address, modifier1)
+        return self._nodes[name]
+
+    def _make(self, address: str, modifier1: int) -> Node | None:
+        try:
+            return configured(address, self._slot, self._layout, modifier1)
+        except AddressError:
+            return None

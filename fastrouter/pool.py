@@ -1,0 +1,86 @@
+"""A pool: the live nodes of one key, and which of them is next."""
+
+from bisect import insort
+from collections.abc import Sequence
+
+from fastrouter.balance import ALGORITHMS, Balancer
+from fastrouter.counters import NodeCounters
+from fastrouter.health import Health
+from fastrouter.node import Node
+
+__all__ = ["Balancing", "Pool"]
+
+
+class Balancing:
+    """What all pools of a router worker have in common."""
+
+    def __init__(
+        self, algorithm: str, phase: float, max_conns: int, counters: NodeCounters, health: Health
+    ) -> None:
+        """phase, from 0 to 1, is different in every worker, so that they do not all begin with one node."""
+        self.algorithm = algorithm
+        self.phase = phase
+        self.max_conns = max_conns
+        """For nodes that announce no limit of their own."""
+        self.counters = counters
+        self.health = health
+
+    def for_configured_nodes(self) -> "Balancing":
+        """The same, but for the algorithm: in turn, from the first (uWSGI 2.0.31 behaviour)."""
+        return Balancing("wrr", 0.0, self.max_conns, self.counters, self.health)
+
+    def balancer(self, nodes: Sequence[Node], asked_for: str) -> Balancer:
+        make = ALGORITHMS.get(asked_for) or ALGORITHMS[self.algorithm]
+        return make(nodes, self.phase, self.counters.active)
+
+
+class Pool:
+    """Nodes in the order of their first announcement. The first one's wish for an algorithm counts."""
+
+    def __init__(self, balancing: Balancing) -> None:
+        self.nodes: list[Node] = []
+        self._balancing = balancing
+        self._health = balancing.health
+        self._balancers: list[Balancer] = []
+        """One for each backup level, lowest first, and one for the nodes that rest, as the last resort."""
+        self._resting: list[Node] = []
+
+    def add(self, node: Node) -> None:
+        insort(self.nodes, node, key=lambda node: node.order)
+        node.peers = self.nodes
+        self._balancers = []
+
+    def remove(self, node: Node) -> None:
+        self.nodes.remove(node)
+        self._balancers = []
+
+    def pick(self, remote: bytes, tried: Sequence[Node] = ()) -> Node | None:
+        """The next node for the client at remote, none of those tried; None when there is no other."""
+        if not self._balancers or (self._resting and self._someone_has_rested()):
+            self._arrange()
+        at = 0
+        while at < len(self._balancers):
+            node = self._balancers[at].pick(remote, tried)
+            if node is None:
+                at += 1
+            elif self._health.is_resting(node) and node not in self._resting:
+                self._arrange()
+                at = 0
+            else:
+                return node
+        return None
+
+    def _someone_has_rested(self) -> bool:
+        return not all(self._health.is_resting(node) for node in self._resting)
+
+    def _arrange(self) -> None:
+        self._resting = [node for node in self.nodes if self._health.is_resting(node)]
+        levels: dict[int, list[Node]] = {}
+        for node in self.nodes:
+            if node not in self._resting:
+                levels.setdefault(node.backup, []).append(node)
+        groups = [levels[level] for level in sorted(levels)]
+        if self._resting:
+            groups.append(self._resting)
+        asked_for = self.nodes[0].record.algorithm.decode("ascii", "replace") if self.nodes else ""
+        self._balancers = [self._balancing.balancer(group, asked_for) for group in groups]

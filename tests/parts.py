@@ -1,0 +1,49 @@
+"""What a router worker is made of, put together for tests without any process."""
+
+from fastrouter.counters import NodeCounters
+from fastrouter.health import Health
+from fastrouter.node import Node
+from fastrouter.pool import Balancing, Pool
+from fastrouter.routes import Routes
+from fastrouter.shared import Layout, NodeRecord, SharedState
+
+
+class Worker:
+    """One router worker's view of shared memory."""
+
+    def __init__(self, state, index=0, algorithm="wrr", phase=0.0, max_fails=3, max_conns=0):
+        self.counters = NodeCounters(state, index)
+        self.health = Health(state, self.counters, max_fails)
+        self.balancing = Balancing(algorithm, phase, max_conns, self.counters, self.health)
+        self.routes = Routes(state, self.balancing)
+
+    def take(self, node):
+        """What Router.take does."""
+        self.counters.hold(node, 1)
+        if self.health.admits(node):
+            return True
+        self.counters.hold(node, -1)
+        return False
+
+
+def state_for(slots, workers=1):
+    return SharedState(Layout(slots, workers, 0))
+
+
+def make_nodes(state, weights, **fields):
+    """Nodes of one key in slots 0, 1, ..., with these weights."""
+    return [
+        Node(
+            NodeRecord(slot + 1, slot, b"key", b"127.0.0.1:%d" % (slot + 1), weight=weight, **fields),
+            slot,
+            state.layout,
+        )
+        for slot, weight in enumerate(weights)
+    ]
+
+
+def make_pool(balancing, nodes):
+    pool = Pool(balancing)
+    for node in nodes:
+        pool.add(node)
+    return pool

@@ -1,0 +1,40 @@
+"""What the router itself says when no node answers, if it is asked to (``fastrouter-answer-errors``)."""
+
+import os
+from http import HTTPStatus
+
+__all__ = ["BAD_REQUEST", "FAILED", "NO_ANSWER", "NO_NODE", "TOO_LATE", "UNAVAILABLE", "answer"]
+
+BAD_REQUEST = 400
+"""What came is no uwsgi packet, or it names no key."""
+NO_NODE = 404
+"""Nobody has announced the key."""
+FAILED = 500
+"""The router could not do its part."""
+NO_ANSWER = 502
+"""The node closed without an answer."""
+UNAVAILABLE = 503
+"""The key is known, but no node of it can be reached, or none has room."""
+TOO_LATE = 504
+"""The node did not answer in time."""
+
+_RETRY_AFTER = 10
+"""Seconds; a node announces itself that often unless told otherwise (uWSGI's subscribe-freq)."""
+
+
+def answer(client: int, status: int) -> bool:
+    """Write a whole response. False when the client does not take it."""
+    body = f"{HTTPStatus(status).phrase}\n"
+    lines = [
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
+        "Content-Type: text/plain",
+        f"Content-Length: {len(body)}",
+        "Connection: close",
+    ]
+    if status == UNAVAILABLE:
+        lines.append(f"Retry-After: {_RETRY_AFTER}")
+    try:
+        os.write(client, "\r\n".join([*lines, "", body]).encode("ascii"))
+    except OSError:
+        return False  # it has gone, or is full of something else
+    return True

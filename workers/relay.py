@@ -1,0 +1,196 @@
+"""Moving bytes between a client and its node, both ways at once.
+
+Only the node is watched as a rule. The client is watched when there is something to wait for from it: a body,
+room for what it has not taken yet, or, once the session is old enough, its leaving.
+"""
+
+import os
+import socket
+from _socket import socket as PlainSocket
+from collections.abc import Generator
+from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
+from typing import TYPE_CHECKING
+
+from fastrouter.node import Node
+from workers.answers import NO_ANSWER, TOO_LATE
+from workers.loop import Event
+
+if TYPE_CHECKING:
+    from workers.session import Session
+
+__all__ = ["ClientGone", "linger", "read_client", "relay", "send"]
+
+_GONE = EPOLLHUP | EPOLLERR
+
+_FAIR = 16
+"""Full buffers to move for one session before others have their turn."""
+
+_ENDED = -1
+"""Bytes still to come from a client that has closed its side."""
+
+_LINGER = 2
+"""Seconds to go on reading from a client after its answer (nginx's lingering_timeout is 5)."""
+
+
+class ClientGone(Exception):
+    """There is nobody to answer any more."""
+
+
+def relay(session: "Session", sock: PlainSocket, node: Node, up: bytes) -> Generator[None, Event, int]:
+    """Move bytes until the node has said everything; up is what it still has to be sent of the packet.
+
+    Returns 0, or the status that says how the node failed to answer. Raises ClientGone, and TimeoutError when
+    it was the client that made no move.
+    """
+    router, client, node_fd = session.router, session.client, session.node_fd
+    resume, buffer, body = session.resume, router.buffer, session.body
+    received, uploaded = 0, len(session.packet)
+    left = session.body_left
+    up = _begin(session, node, up)
+    down = b""
+    node_events = client_events = 0
+    try:
+        while True:
+            # What is watched follows from what can move: nothing is read that cannot be passed on.
+            wanted = (EPOLLOUT if up else 0) | (0 if down else EPOLLIN | EPOLLRDHUP)
+            if wanted != node_events:
+                node_events = router.loop.watch_or_not(node_fd, wanted, resume)
+            listening = not up and left != _ENDED and (left != 0 or session.old)
+            wanted = (EPOLLOUT if down else 0) | (EPOLLIN if listening else 0)
+            if wanted != client_events:
+                client_events = router.loop.watch_or_not(client, wanted, resume)
+            fd, events = yield
+            if fd >= 0:
+                session.touched = router.seconds
+            if fd == node_fd:
+                if up and events != EPOLLIN:
+                    up = send(sock, up)
+                    if body is not None and not up:
+                        up = body.read()
+                        uploaded += len(up)
+                if not down and events != EPOLLOUT:
+                    n, down, ended = _download(sock, client, buffer, events & EPOLLRDHUP)
+                    received += n
+                    if ended:
+                        break
+            elif fd == client:
+                if down and events != EPOLLIN:
+                    down = down[_write(client, down) :]
+                if events & EPOLLIN and listening:
+                    data = read_client(client, len(buffer))
+                    if data:
+                        session.repeatable = False
+                        up = send(sock, data)
+                        uploaded += len(data)
+                        left = left and max(left - len(data), 0)
+                    elif data is not None:
+                        left = _ENDED
+                        _shutdown(sock)
+                elif events & _GONE:
+                    raise ClientGone
+    except TimeoutError:
+        if down or not (up or left == 0 or left == _ENDED):
+            raise  # it was not the node that everybody waited for
+        router.failed(session, node)
+        return 0 if received else TOO_LATE
+    finally:
+        router.counters.moved(node, uploaded - len(up), received)
+    if client_events:
+        router.loop.unwatch(client)
+    return _ended(session, node, received, left)
+
+
+def _begin(session: "Session", node: Node, up: bytes) -> bytes:
+    """Count the request; returns what the node has to be sent first."""
+    router, body = session.router, session.body
+    session.touched, session.limit = router.seconds, router.timeout
+    router.counters.connected(node)
+    if body is None:
+        return up
+    body.rewind()
+    return up or body.read()
+
+
+def _ended(session: "Session", node: Node, received: int, left: int | None) -> int:
+    """The node has closed. Returns what relay does."""
+    if not received:
+        session.router.failed(session, node)
+        return NO_ANSWER
+    session.router.health.answered(node)
+    session.body_left = left
+    return 0
+
+
+def linger(session: "Session") -> Generator[None, Event, None]:
+    """The answer is out, but the client may still send: closing now would reset it before it reads that."""
+    router, client = session.router, session.client
+    session.touched, session.limit = router.seconds, _LINGER
+    with socket.socket(fileno=os.dup(client)) as sock:
+        _shutdown(sock)
+    try:
+        if read_client(client, 65536) != b"":
+            router.loop.watch(client, EPOLLIN, session.resume)
+            while read_client(client, 65536) != b"":
+                yield
+    except OSError:
+        pass  # a TimeoutError, or it has gone
+
+
+def read_client(client: int, size: int) -> bytes | None:
+    """Up to size bytes, none at the end of file; None when there is nothing to read yet."""
+    try:
+        return os.read(client, size)
+    except BlockingIOError:
+        return None
+
+
+def send(sock: PlainSocket, data: bytes) -> bytes:
+    """Send to the node; returns what did not fit."""
+    try:
+        n = sock.send(data)
+    except BlockingIOError:
+        return data
+    except (BrokenPipeError, ConnectionResetError):
+        return b""  # it takes no more, but its answer may be on the way
+    return data[n:] if n < len(data) else b""
+
+
+def _write(client: int, data: bytes | memoryview) -> int:
+    """Write to the client; returns the number of bytes taken."""
+    try:
+        return os.write(client, data)
+    except BlockingIOError:
+        return 0
+
+
+def _download(sock: PlainSocket, client: int, buffer: memoryview, closing: int) -> tuple[int, bytes, bool]:
+    """Move what the node has said to the client.
+
+    closing says that the node had closed its side before this call: a read that comes out short was its last,
+    and the one that would say so is spared.
+    Returns the bytes received, those that the client did not take, and whether the node has said everything.
+    """
+    received, size = 0, len(buffer)
+    while True:
+        try:
+            n = sock.recv_into(buffer)
+        except BlockingIOError:
+            return received, b"", False
+        except ConnectionError:
+            return received, b"", True
+        if not n:
+            return received, b"", True
+        received += n
+        sent = _write(client, buffer[:n])
+        if sent < n:
+            return received, bytes(buffer[sent:n]), False
+        if n < size or received > _FAIR * size:
+            # All that was there has been read; if the node had closed by then, that was everything.
+            return received, b"", bool(closing) and n < size
+
+
+def _shutdown(sock: PlainSocket) -> None:
+    try:
+        sock.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass  # it is closed already
