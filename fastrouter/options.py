@@ -8,13 +8,16 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from fastrouter.balance import ALGORITHMS
-from fastrouter.config.option import OPTIONAL, REQUIRED, Group, Option, declared, many, one
+from fastrouter.cache.definition import Definition, parse_definition
+from fastrouter.config.option import OPTIONAL, REQUIRED, Group, MappingSource, Option, declared, many, one
 
 __all__ = [
     "GROUPS",
     "AnnouncerOptions",
     "AppOptions",
+    "CacheOptions",
     "LogOptions",
+    "MappingSource",
     "MasterOptions",
     "Options",
     "RouterOptions",
@@ -43,6 +46,29 @@ class RouterOptions(Group):
     )
     use_pattern: str = one(
         "text", "", "forward to the UNIX socket whose path is PATTERN with the key for %s", metavar="PATTERN"
+    )
+    use_cache: str | None = one(
+        "string",
+        None,
+        "forward to the node that the cache NAME has for the key; to the first cache if none is named",
+        argument=OPTIONAL,
+        metavar="NAME",
+    )
+    use_code_string: MappingSource | None = one(
+        "mapping",
+        None,
+        "forward to the node that a Python function returns for the key: 0:SCRIPT.py:FUNCTION",
+        metavar="0:SCRIPT:FUNCTION",
+    )
+    use_socket: int | None = one(
+        "position",
+        None,
+        "forward to the local application's socket number N, from 0",
+        argument=OPTIONAL,
+        metavar="N",
+    )
+    subscription_slot: str = one(
+        "string", "", "accepted for compatibility, without effect (so it was in uWSGI)", metavar="N"
     )
     fallback: list[str] = many(
         "text",
@@ -104,8 +130,17 @@ class RouterOptions(Group):
     @property
     def forwarders(self) -> list[str]:
         """Fields of the configured ways to find a node, in uWSGI's order; only the first one counts."""
-        fields = ("use_pattern", "subscription_server", "use_base", "to")
-        return [field for field in fields if getattr(self, field)]
+        fields = (
+            "use_cache",
+            "use_pattern",
+            "subscription_server",
+            "use_base",
+            "use_code_string",
+            "use_socket",
+            "to",
+        )
+        unset = RouterOptions()
+        return [field for field in fields if getattr(self, field) != getattr(unset, field)]
 
     @property
     def configured_slots(self) -> int:
@@ -155,6 +190,44 @@ class SubscriptionOptions(Group):
 
 
 @dataclass(slots=True)
+class CacheOptions(Group):
+    """Caches"""
+
+    cache: int = one("integer(0, 16777216)", 0, "make a cache called default with N items", metavar="N")
+    cache2: list[str] = many(
+        "text", "make a cache: name=NAME,items=N[,blocksize=BYTES][,expires=SECONDS]...", metavar="KEYVAL"
+    )
+    blocksize: int = one(
+        "count", 65536, "longest value in the default cache", name="cache-blocksize", metavar="BYTES"
+    )
+    store: str = one(
+        "text", "", "keep the default cache in FILE over restarts", name="cache-store", metavar="FILE"
+    )
+    no_expire: bool = one("flag", False, "let nothing in the default cache expire", name="cache-no-expire")
+    add_item: list[str] = many(
+        "text",
+        "store an item, in every cache if none is named",
+        name="add-cache-item",
+        metavar="[CACHE ]KEY=VALUE",
+    )
+    load_file: list[str] = many(
+        "text",
+        "store a file's content under its path",
+        name="load-file-in-cache",
+        metavar="[CACHE ]FILE",
+    )
+
+    def definitions(self) -> list[Definition]:
+        """Of all caches, in the order in which they are made. Raises CacheError."""
+        first = []
+        if self.cache:
+            first = [
+                Definition("default", self.cache, self.blocksize, store=self.store, no_expire=self.no_expire)
+            ]
+        return first + [parse_definition(text) for text in self.cache2]
+
+
+@dataclass(slots=True)
 class SocketOptions(Group):
     """Sockets"""
 
@@ -197,7 +270,13 @@ class AppOptions(Group):
         short="s",
         metavar="ADDRESS",
     )
-    wsgi_file: str = one("text", "", "load the application from FILE", metavar="FILE")
+    wsgi_file: str = one(
+        "text",
+        "",
+        "load the application from FILE; without a socket to serve, run it to fill a cache",
+        aliases=("file",),
+        metavar="FILE",
+    )
     module: str = one(
         "text",
         "",
@@ -303,6 +382,7 @@ class LogOptions(Group):
 GROUPS: tuple[type[Group], ...] = (
     RouterOptions,
     SubscriptionOptions,
+    CacheOptions,
     SocketOptions,
     AppOptions,
     AnnouncerOptions,
@@ -317,6 +397,7 @@ class Options:
 
     router: RouterOptions = field(default_factory=RouterOptions)
     subscription: SubscriptionOptions = field(default_factory=SubscriptionOptions)
+    cache: CacheOptions = field(default_factory=CacheOptions)
     sockets: SocketOptions = field(default_factory=SocketOptions)
     app: AppOptions = field(default_factory=AppOptions)
     announcer: AnnouncerOptions = field(default_factory=AnnouncerOptions)
@@ -329,6 +410,7 @@ class Options:
         return (
             self.router,
             self.subscription,
+            self.cache,
             self.sockets,
             self.app,
             self.announcer,

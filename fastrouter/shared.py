@@ -1,21 +1,18 @@
 """The memory that all processes share: node records, marks and counters.
 
 The master maps it once, before any fork. Every cell is an aligned 64-bit number with one writer, stored in
-one instruction, so that no reader needs a lock and no dead process can hold one.
-
-A node record is longer than a cell, so each slot has room for two: the writer fills the one that is not in
-use and then moves the slot's sequence number, whose lowest bit says which half counts. A reader that finds
-the sequence number unchanged after copying has a whole record; a writer that dies half-way has changed
-nothing. The checksum guards processors that reorder stores.
+one instruction, so that no reader needs a lock and no dead process can hold one. A node record is longer than
+a cell; see halves.py for how it is replaced.
 """
 
 import mmap
 import os
 import struct
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
+
+from fastrouter.halves import HEAD, Halves
 
 __all__ = [
     "APP_CELLS",
@@ -43,12 +40,13 @@ _SLOT_CELLS = 8
 COUNTERS = 8
 """Cells of one node in one router worker: Counter's, and room to keep a node on one cache line."""
 
-_RECORD_HEAD = struct.Struct("<IQQHBBHHHIB")
-_HALF = 640
-"""Bytes for one record: its head, a key and an address of at most 255 bytes each, a name, some to grow."""
-
+_RECORD_HEAD = struct.Struct("<QQHBBHHHIB")
 MAX_ALGORITHM = 32
 """Bytes of an algorithm's name."""
+
+_HALF = 640
+"""Bytes for one record: its head, a key and an address of at most 255 bytes each, a name, some to grow."""
+assert HEAD.size + _RECORD_HEAD.size + 2 * 255 + MAX_ALGORITHM <= _HALF
 
 
 class Table:
@@ -137,25 +135,19 @@ class NodeRecord(NamedTuple):
     """That the node asks for in its pool; empty for the configured one."""
 
     def encode(self) -> bytes:
-        body = (
-            _RECORD_HEAD.pack(
-                0,
-                self.id,
-                self.order,
-                self.weight,
-                self.modifier1,
-                self.modifier2,
-                len(self.key),
-                len(self.address),
-                self.backup,
-                self.max_conns,
-                len(self.algorithm),
-            )
-            + self.key
-            + self.address
-            + self.algorithm
+        head = _RECORD_HEAD.pack(
+            self.id,
+            self.order,
+            self.weight,
+            self.modifier1,
+            self.modifier2,
+            len(self.key),
+            len(self.address),
+            self.backup,
+            self.max_conns,
+            len(self.algorithm),
         )
-        return struct.pack("<I", zlib.crc32(body[4:])) + body[4:]
+        return head + self.key + self.address + self.algorithm
 
 
 _PAIR = struct.Struct("<QQ")
@@ -197,26 +189,22 @@ def read_failures(pipe: int) -> Iterator[Failure]:
 _READ = 4096 * _PAIR.size
 
 
-def _decode(half: bytes) -> NodeRecord | None:
-    """The record in a half; None when its checksum is wrong. An unused half decodes to id 0."""
-    head = _RECORD_HEAD.unpack_from(half)
-    crc, id_, order, weight, modifier1, modifier2, key_size, address_size, backup, max_conns, name_size = head
+def _decode(record: bytes) -> NodeRecord:
+    head = _RECORD_HEAD.unpack_from(record)
+    id_, order, weight, modifier1, modifier2, key_size, address_size, backup, max_conns, _ = head
     key_end = _RECORD_HEAD.size + key_size
     address_end = key_end + address_size
-    end = address_end + name_size
-    if id_ and zlib.crc32(half[4:end]) != crc:
-        return None
     return NodeRecord(
         id_,
         order,
-        half[_RECORD_HEAD.size : key_end],
-        half[key_end:address_end],
+        record[_RECORD_HEAD.size : key_end],
+        record[key_end:address_end],
         modifier1,
         modifier2,
         weight,
         backup,
         max_conns,
-        half[address_end:end],
+        record[address_end:],
     )
 
 
@@ -271,6 +259,8 @@ class SharedState:
         whole = memoryview(self._memory)
         self.cells = whole[: layout.records_at].cast("Q")
         self._records = whole[layout.records_at :]
+        first = layout.slot_cell(0, Slot.SEQUENCE)
+        self._halves = Halves(self._records, _HALF, self.cells, first, _SLOT_CELLS)
 
     def close(self) -> None:
         """Give the mapping back. Nothing may hold a view of it any more."""
@@ -306,19 +296,9 @@ class SharedState:
 
     def write(self, slot: int, record: NodeRecord | None) -> None:
         """Put a record in a slot, or with None empty it."""
-        at = self.slot_cell(slot, Slot.SEQUENCE)
-        sequence = self.cells[at] + 1
-        encoded = record.encode() if record else bytes(_RECORD_HEAD.size)
-        start = (2 * slot + (sequence & 1)) * _HALF
-        self._records[start : start + len(encoded)] = encoded
-        self.cells[at] = sequence
+        self._halves.write(slot, record.encode() if record else b"")
 
     def read(self, slot: int) -> NodeRecord | None:
         """The record in a slot, whole, or None when the slot is empty."""
-        at = self.slot_cell(slot, Slot.SEQUENCE)
-        while True:
-            sequence = self.cells[at]
-            start = (2 * slot + (sequence & 1)) * _HALF
-            record = _decode(bytes(self._records[start : start + _HALF]))
-            if record is not None and self.cells[at] == sequence:
-                return record if record.id else None
+        record = self._halves.read(slot)
+        return _decode(record) if record else None

@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from fastrouter.options import Options
 from fastrouter.shared import Layout, SharedState
+from master.caches import fill_caches, make_caches
 from master.child import Role
 from master.daemon import Daemon
 from master.logs import set_up_logging
@@ -18,6 +19,7 @@ from workers.app import run_app
 from workers.context import Context, Pipe
 from workers.process import die_with_parent, set_title
 from workers.router import run_router
+from workers.script import run_script
 from workers.subscription_server import run_subscription_server
 
 __all__ = ["run"]
@@ -41,12 +43,14 @@ def run(options: Options) -> int:
     if master.chdir:
         os.chdir(master.chdir)
     context = Context(options, SharedState(_layout(options)))
+    context.caches = make_caches(options)
     _bind(context, sockets)
     daemon = Daemon()
     if master.daemonize:
         daemon.detach()
     set_up_logging(log_path, options.log.log_date)
     _announce_start(context)
+    fill_caches(context.caches, options)
     if pidfile:
         _write_pidfile(pidfile)
     if not master.master_as_root:
@@ -90,11 +94,22 @@ def _roles(options: Options) -> list[Role]:
     the application still has; the subscription server has to hear of failures until the end.
     """
     roles = []
+    if _runs("script", options):
+        roles.append(Role("script", 1, run_script, numbered=False, stop_rank=2))
     router, announcer = options.router, options.announcer
     if router.addresses:
         if router.subscription_server:
             roles.append(Role("subscription server", 1, run_subscription_server, numbered=False, stop_rank=3))
         own = (router.uid, router.gid)
+        # What a script puts in a cache is to be there before the first request.
+        after = next(
+            (
+                role
+                for role in ("script", "app worker")
+                if router.use_cache is not None and _runs(role, options)
+            ),
+            "",
+        )
         roles.append(
             Role(
                 "router worker",
@@ -102,6 +117,7 @@ def _roles(options: Options) -> list[Role]:
                 run_router,
                 numbered=True,
                 stop_rank=ROUTERS,
+                after=after,
                 privileged_as=own,
             )
         )
@@ -110,6 +126,12 @@ def _roles(options: Options) -> list[Role]:
     if announcer.subscribe_to or announcer.subscribe2:
         roles.append(Role("announcer", 1, run_announcer, numbered=False, stop_rank=0, after="app worker"))
     return roles
+
+
+def _runs(role: str, options: Options) -> bool:
+    """Whether there is user code to run by a child of that role."""
+    has_code = bool(options.app.wsgi_file or options.app.module)
+    return has_code and bool(options.app.sockets) is (role == "app worker")
 
 
 def _be_child(context: Context, role: Role, index: int, name: str, parent: int) -> NoReturn:
@@ -149,6 +171,11 @@ def _announce_start(context: Context) -> None:
         log.info("subscription server bound on %s", listener.name)
     for listener in context.app_listeners:
         log.info("app workers bound on %s", listener.name)
+    for cache in context.caches.values():
+        sizes = cache.definition
+        log.info('cache "%s": %d items of up to %d bytes', cache.name, sizes.items, sizes.blocksize)
+    if context.options.router.subscription_slot:
+        log.warning("fastrouter-subscription-slot has no effect and is not needed")
     if context.options.router.cheap:
         log.info("starting fastrouter in cheap mode")
     used, *shadowed = [field.replace("_", "-") for field in context.options.router.forwarders] or [""]

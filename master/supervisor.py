@@ -157,7 +157,13 @@ class Supervisor:
                 case signal.SIGUSR1:
                     log_figures(self._children, self._context)
                 case signal.SIGHUP:
-                    log.warning("SIGHUP: this version cannot reload; stop and start it instead")
+                    self._reload()
+
+    def _reload(self) -> None:
+        log.warning("SIGHUP: mapping scripts are read again; this version cannot reload anything else")
+        for child in self._children:
+            if child.role.stop_rank == ROUTERS and child.state is State.READY:
+                os.kill(child.pid, signal.SIGHUP)
 
     def _reap(self) -> None:
         """Take every dead child. Unknown ones are orphans, inherited as PID 1; they need no words."""

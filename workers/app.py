@@ -13,13 +13,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from fastrouter.cache.wire import CACHE, answer_call
 from fastrouter.packet import HEADER, PacketError
 from fastrouter.shared import App
 from workers.context import Context
 from workers.process import BOOT_FAILURE
 from workers.requestlog import Served, format_request
 from workers.usercode import LoadError, load_application
-from workers.wsgi import PING, Handler, PacketReader, read_packet
+from workers.uwsgimodule import install_uwsgi_module
+from workers.wsgi import PING, Handler, PacketReader, read_packet, read_variables
 
 __all__ = ["run_app"]
 
@@ -44,6 +46,7 @@ def run_app(context: Context, index: int, ready: Callable[[], None]) -> int:
     for thread in range(index * options.threads, (index + 1) * options.threads):
         context.state.app_cells(thread)[App.BUSY_SINCE] = 0  # a predecessor's request is not this one's
     where = options.wsgi_file or options.module
+    install_uwsgi_module(context.caches, context.options.sockets.socket_timeout)
     try:
         application = load_application(options)
     except LoadError as error:
@@ -66,6 +69,7 @@ class AppWorker:
         self._index = index
         self._packet_timeout = context.options.sockets.socket_timeout
         self._application = application
+        self._caches = context.caches
         self._listeners = {listener.socket.fileno(): listener.socket for listener in context.app_listeners}
         first = index * self._options.threads
         self._cells = [context.state.app_cells(first + thread) for thread in range(self._options.threads)]
@@ -135,22 +139,26 @@ class AppWorker:
         started = time.monotonic()
         reader = PacketReader(connection)
         connection.settimeout(self._packet_timeout)
-        modifier1, _, variables, size = read_packet(reader)
+        modifier1, modifier2, block = read_packet(reader)
         connection.settimeout(_CLIENT_TIMEOUT)
         self._cells[thread][App.BUSY_SINCE] = time.monotonic_ns()
         if modifier1 == PING:
             connection.sendall(HEADER.pack(PING, 0, 1))
             return
+        if modifier1 == CACHE:
+            connection.sendall(answer_call(self._caches, modifier2, block, reader.exactly))
+            return
         if modifier1:
             log.warning("there is nothing here for requests with modifier1 %d", modifier1)
             return
+        variables = read_variables(block, reader)
         handler = Handler(connection, reader, variables, self._options.threads > 1)
         status, headers, header_bytes, body_bytes = handler.serve(self._application)
         self._served += 1
         if not self._options.disable_logging:
             seconds = time.monotonic() - started
             served = Served(
-                variables, status, headers, header_bytes, body_bytes, seconds, size,
+                variables, status, headers, header_bytes, body_bytes, seconds, len(block),
                 len(variables), self._index + 1, thread, self._served,
             )  # fmt: skip
             requests.info("%s", format_request(served, self._options.logformat))

@@ -3,6 +3,7 @@
 import socket
 from dataclasses import dataclass, field
 
+from fastrouter.cache.store import Cache
 from fastrouter.options import Options
 from fastrouter.shared import SharedState
 
@@ -34,6 +35,8 @@ class Context:
 
     options: Options
     state: SharedState
+    caches: dict[str, Cache] = field(default_factory=dict)
+    """By name; the first one is what an empty name means."""
     router_listeners: list[Listener] = field(default_factory=list)
     app_listeners: list[Listener] = field(default_factory=list)
     shared_listeners: list[Listener] = field(default_factory=list)

@@ -1,7 +1,10 @@
 """The forwarder that a configuration asks for."""
 
 from fastrouter.forwarders import Forwarder
+from fastrouter.forwarders.cache import CacheForwarder
+from fastrouter.forwarders.code import CodeForwarder
 from fastrouter.forwarders.fallback import FallbackForwarder
+from fastrouter.forwarders.fixed import FixedForwarder
 from fastrouter.forwarders.path import PathForwarder, base_template, pattern_template
 from fastrouter.forwarders.static import StaticForwarder
 from fastrouter.forwarders.subscription import SubscriptionForwarder, lookups
@@ -10,14 +13,18 @@ from fastrouter.node import configured
 from fastrouter.pool import Balancing
 from fastrouter.routes import Routes
 from workers.context import Context
+from workers.mapping import load_mapping
 
 __all__ = ["make_forwarder"]
 
 
-def make_forwarder(context: Context, routes: Routes, balancing: Balancing) -> Forwarder:
-    """The one that counts, and its fallbacks."""
+def make_forwarder(context: Context, index: int, routes: Routes, balancing: Balancing) -> Forwarder:
+    """The one that counts, and its fallbacks, for router worker number index.
+
+    Raises LoadError for a mapping function that is not there; what its script raises passes through.
+    """
     options, layout = context.options.router, context.state.layout
-    forwarder = _chosen(context, routes, balancing)
+    forwarder = _chosen(context, index, routes, balancing)
     if not options.fallback:
         return forwarder
     nodes = [
@@ -27,10 +34,21 @@ def make_forwarder(context: Context, routes: Routes, balancing: Balancing) -> Fo
     return FallbackForwarder(forwarder, nodes, options.fallback_on_no_key)
 
 
-def _chosen(context: Context, routes: Routes, balancing: Balancing) -> Forwarder:
+def _chosen(context: Context, index: int, routes: Routes, balancing: Balancing) -> Forwarder:
     options, layout = context.options.router, context.state.layout
     unlisted = UnlistedNodes(options.configured_slots - 1, layout)
     match next(iter(options.forwarders), "to"):
+        case "use_cache":
+            cache = context.caches[options.use_cache or next(iter(context.caches))]
+            return CacheForwarder(cache, index, unlisted)
+        case "use_code_string":
+            source = options.use_code_string
+            assert source is not None
+            name = f"{source.function}() of {source.script}"
+            return CodeForwarder(lambda: load_mapping(source, context.options.app), name, unlisted)
+        case "use_socket":
+            listener = context.app_listeners[options.use_socket or 0]
+            return FixedForwarder(configured(listener.name, options.configured_slots - 1, layout))
         case "use_pattern":
             return PathForwarder(pattern_template(options.use_pattern), unlisted)
         case "subscription_server":

@@ -19,9 +19,10 @@ from workers.fastrouter import read_request
 from workers.forwarding import make_forwarder
 from workers.gate import Gate, Reason
 from workers.loop import Event, Loop
-from workers.process import raise_descriptor_limit
+from workers.process import BOOT_FAILURE, raise_descriptor_limit
 from workers.queue import Queue
 from workers.session import SWEEP, Session
+from workers.usercode import LoadError
 
 __all__ = ["Router", "run_router"]
 
@@ -44,8 +45,21 @@ _NOT_THE_NODES_FAULT = frozenset(
 
 def run_router(context: Context, index: int, ready: Callable[[], None]) -> int:
     """Be router worker number index until told to stop. Returns the exit code."""
-    router = Router(context, index)
-    router.loop.handle_signals({signal.SIGTERM: router.stop, signal.SIGINT: router.stop_at_once})
+    try:
+        router = Router(context, index)
+    except LoadError as error:
+        log.error("cannot route: %s", error)
+        return BOOT_FAILURE
+    except (Exception, SystemExit):
+        log.exception("cannot route")
+        return BOOT_FAILURE
+    router.loop.handle_signals(
+        {
+            signal.SIGTERM: router.stop,
+            signal.SIGINT: router.stop_at_once,
+            signal.SIGHUP: router.reload,
+        }
+    )
     router.start()
     ready()
     router.loop.run()
@@ -90,7 +104,7 @@ class Router:
         algorithm, phase = context.options.subscription.algorithm, index / options.processes
         balancing = Balancing(algorithm, phase, options.max_conns, self.counters, self.health)
         self._routes = Routes(context.state, balancing)
-        self._forwarder = make_forwarder(context, self._routes, balancing)
+        self._forwarder = make_forwarder(context, index, self._routes, balancing)
         self.candidates = self._forwarder.candidates
         self.knows = self._forwarder.knows
         if options.harakiri:
@@ -116,6 +130,10 @@ class Router:
             self._gate.accept_waiting()
         self._gate.close(Reason.DRAINING)
         self._end_when_drained()
+
+    def reload(self) -> None:
+        """Read the mapping script again, if there is one."""
+        self._forwarder.reload()
 
     def stop_at_once(self) -> None:
         self.loop.running = False

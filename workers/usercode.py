@@ -1,4 +1,4 @@
-"""Loading the user's code: the WSGI application.
+"""Loading the user's code: an application, or a script.
 
 Our own packages ``workers`` and ``master`` must not stand in the way of a user's of the same name. Before any
 user code is loaded they are taken out of the import system; the modules themselves go on working, since
@@ -18,7 +18,7 @@ from typing import Any
 
 from fastrouter.options import AppOptions
 
-__all__ = ["LoadError", "load_application"]
+__all__ = ["LoadError", "load_application", "load_file", "load_script", "prepare_imports"]
 
 log = logging.getLogger("fastrouter.app")
 
@@ -37,12 +37,8 @@ def load_application(options: AppOptions) -> Callable[..., Any]:
     if not options.wsgi_file and not options.module:
         log.warning("there is no application; every request is answered with an error")
         return _no_application
-    _prepare_imports(options)
+    loaded = load_script(options)
     module, _, name = options.module.partition(":")
-    if options.wsgi_file:
-        loaded = _load_file(options.wsgi_file)
-    else:
-        loaded = importlib.import_module(module)
     name = name or options.callable
     application = getattr(loaded, name, None)
     where = options.wsgi_file or module
@@ -53,6 +49,14 @@ def load_application(options: AppOptions) -> Callable[..., Any]:
     return application  # type: ignore[no-any-return]
 
 
+def load_script(options: AppOptions) -> Any:
+    """Import the configured module or file and return it. What its code raises passes through."""
+    prepare_imports(options)
+    if options.wsgi_file:
+        return load_file(options.wsgi_file)
+    return importlib.import_module(options.module.partition(":")[0])
+
+
 def _no_application(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
     """What uWSGI does without one."""
     log.error("--- no application found ---")
@@ -60,19 +64,22 @@ def _no_application(environ: dict[str, Any], start_response: Callable[..., Any])
     return [b"Internal Server Error"]
 
 
-def _prepare_imports(options: AppOptions) -> None:
+def prepare_imports(options: AppOptions) -> None:
+    """Let user code find what is its own: once, before the first of it is loaded."""
+    paths = [*map(os.path.abspath, options.pythonpath), os.getcwd()]
+    if sys.path[: len(paths)] == paths:
+        return
     for name in list(sys.modules):
         if name.partition(".")[0] in _OURS:
             del sys.modules[name]
     for directory in glob.glob(os.path.join(options.virtualenv, "lib/python*/site-packages")):
         site.addsitedir(directory)
-    paths = [os.path.abspath(path) for path in options.pythonpath]
-    sys.path[:0] = [*paths, os.getcwd()]
+    sys.path[:0] = paths
     importlib.invalidate_caches()
 
 
-def _load_file(path: str) -> Any:
-    """Import a file whatever its extension, ``.wsgi`` for instance."""
+def load_file(path: str) -> Any:
+    """Import a file whatever its extension, ``.wsgi`` for instance; anew if it was imported before."""
     name = "wsgi_file_" + "".join(char if char.isalnum() else "_" for char in path)
     loader = importlib.machinery.SourceFileLoader(name, os.path.abspath(path))
     spec = importlib.util.spec_from_loader(name, loader)

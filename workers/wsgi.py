@@ -11,7 +11,7 @@ from wsgiref.headers import Headers
 from fastrouter.packet import HEADER, PacketError, records
 from fastrouter.request import decimal
 
-__all__ = ["PING", "Handler", "PacketReader", "read_packet"]
+__all__ = ["PING", "Handler", "PacketReader", "read_packet", "read_variables"]
 
 log = logging.getLogger("fastrouter.app")
 
@@ -48,19 +48,20 @@ class PacketReader(io.RawIOBase):
         return bytes(data)
 
 
-def read_packet(reader: PacketReader) -> tuple[int, int, dict[str, str], int]:
-    """Read a packet: modifier1, modifier2, the variables, the size of the block.
-
-    Leaves reader at the body, limited to its length. Raises EOFError and PacketError.
-    """
+def read_packet(reader: PacketReader) -> tuple[int, int, bytes]:
+    """Read a packet: modifier1, modifier2, and the block. Raises EOFError."""
     modifier1, size, modifier2 = HEADER.unpack(reader.exactly(HEADER.size))
-    block = reader.exactly(size)
+    return modifier1, modifier2, reader.exactly(size)
+
+
+def read_variables(block: bytes, reader: PacketReader) -> dict[str, str]:
+    """The variables of a request. Leaves reader at the body, limited to its length. Raises PacketError."""
     try:
         variables = {name.decode("latin-1"): value.decode("latin-1") for name, value in records(block)}
     except PacketError as error:
         raise PacketError(f"invalid request: {error}") from None
     reader.limit = decimal(variables.get("CONTENT_LENGTH", "").encode("latin-1"))
-    return modifier1, modifier2, variables, size
+    return variables
 
 
 class _Output(io.RawIOBase):

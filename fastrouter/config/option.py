@@ -11,7 +11,32 @@ from typing import Any, ClassVar
 
 from configobj.validate import ValidateError, Validator
 
-__all__ = ["NONE", "OPTIONAL", "REQUIRED", "Group", "Option", "check", "declared", "many", "one"]
+__all__ = [
+    "NONE",
+    "OPTIONAL",
+    "REQUIRED",
+    "Group",
+    "MappingSource",
+    "Option",
+    "check",
+    "declared",
+    "many",
+    "one",
+]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MappingSource:
+    """Where a mapping function is."""
+
+    script: str
+    """A file or a module."""
+    function: str
+
+    @property
+    def is_file(self) -> bool:
+        return self.script.endswith(".py") or "/" in self.script
+
 
 REQUIRED, OPTIONAL, NONE = "required", "optional", "none"
 """Whether an option takes an argument on the command line."""
@@ -116,6 +141,25 @@ def _choice(value: str, *choices: str) -> str:
     return value
 
 
+def _string(value: str) -> str:
+    return value
+
+
+def _position(value: str) -> int:
+    """A number from 0, which is also what an option without a value means."""
+    return 0 if value in ("", "true") else _integer(value)
+
+
+def _mapping(value: str) -> MappingSource:
+    plugin, _, rest = value.partition(":")
+    script, _, function = rest.rpartition(":")
+    if not script or not function:
+        raise ValidateError("0:SCRIPT.py:FUNCTION or 0:MODULE:FUNCTION")
+    if plugin != "0":
+        raise ValidateError("0 before the first colon: mapping functions are in Python here")
+    return MappingSource(script, function)
+
+
 _VALIDATOR = Validator(
     {
         "flag": _flag,
@@ -125,6 +169,9 @@ _VALIDATOR = Validator(
         "octal": _octal,
         "text": _text,
         "choice": _choice,
+        "string": _string,
+        "position": _position,
+        "mapping": _mapping,
     }
 )
 

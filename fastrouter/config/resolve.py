@@ -44,9 +44,15 @@ _DIRECTIVES = {
 }
 
 _UNSUPPORTED = {
-    "fastrouter": "this version does not route that way",
-    "subscriptions": "this version cannot check announcements",
-    "subscription": "this version does not balance that way",
+    "fastrouter": "not supported by this version",
+    "fastrouter-emperor-socket": "not supported, because there is no emperor here whom to ask for instances",
+    "fastrouter-defer-connect-timeout": "not supported, because there is no emperor here to wait for",
+    "subscriptions": "not supported: this version cannot check announcements",
+    "subscription": "not supported by this version",
+    "cache-udp-node": "not supported, because caches are not replicated by datagrams here",
+    "cache-udp-server": "not supported, because caches are not replicated by datagrams here",
+    "cache-sync": "not supported, because caches are not replicated here; cache-store outlives a restart",
+    "load-file-in-cache-gzip": "not supported; give load-file-in-cache a compressed file",
     "http": "there is no HTTP router here; put nginx in front",
     "https": "there is no HTTPS router here; put nginx in front",
     "rawrouter": "there is no raw router here",

@@ -6,6 +6,7 @@ import pwd
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from fastrouter.address import AddressError, Inherited, Shared, Unix, parse_binding, parse_node
+from fastrouter.cache.definition import CacheError, parse_definition, parse_item
 from fastrouter.config.pairs import Origin
 from fastrouter.options import Options
 from fastrouter.subscriber import SubscriberError, parse_subscriptions
@@ -15,7 +16,16 @@ __all__ = ["verify"]
 
 def verify(options: Options, origins: Mapping[str, Sequence[Origin]]) -> list[str]:
     """All problems, each with its place, option and expectation."""
-    checks = (_addresses, _nodes, _subscription_servers, _application, _subscriptions, _identities, _places)
+    checks = (
+        _addresses,
+        _nodes,
+        _subscription_servers,
+        _caches,
+        _application,
+        _subscriptions,
+        _identities,
+        _places,
+    )
     problems = []
     for check in checks:
         for name, position, value, problem in check(options):
@@ -81,17 +91,54 @@ def _subscription_servers(options: Options) -> _Problems:
             yield name, position, text, "uWSGI cannot announce to abstract sockets; give a path"
 
 
+def _caches(options: Options) -> _Problems:
+    names = ["default"] if options.cache.cache else []
+    for position, text in enumerate(options.cache.cache2):
+        try:
+            names.append(parse_definition(text).name)
+        except CacheError as error:
+            yield "cache2", position, text, str(error)
+            return
+        if names.count(names[-1]) > 1:
+            yield "cache2", position, text, f"there is a cache called {names[-1]!r} already"
+    there_are = (
+        f"there is no such cache, only {', '.join(names)}" if names else "there is no cache; add cache = N"
+    )
+    wanted = options.router.use_cache
+    if wanted is not None and (not names or (wanted and wanted not in names)):
+        yield "fastrouter-use-cache", 0, wanted, there_are
+    for position, text in enumerate(options.cache.add_item):
+        try:
+            cache, _, _ = parse_item(text)
+        except CacheError as error:
+            yield "add-cache-item", position, text, str(error)
+            continue
+        if not names or (cache and cache not in names):
+            yield "add-cache-item", position, text, there_are
+    for position, text in enumerate(options.cache.load_file):
+        cache, blank, _ = text.partition(" ")
+        if not names or (blank and cache not in names):
+            yield "load-file-in-cache", position, text, there_are
+
+
 def _application(options: Options) -> _Problems:
     app = options.app
     if app.wsgi_file and app.module:
         yield "wsgi-file", 0, app.wsgi_file, "there is a module as well; give one of them"
-    elif (app.wsgi_file or app.module) and not app.sockets:
+    elif (
+        (app.wsgi_file or app.module)
+        and not app.sockets
+        and not (options.cache.cache or options.cache.cache2)
+    ):
         yield (
             "wsgi-file" if app.wsgi_file else "module",
             0,
             app.wsgi_file or app.module,
-            "the application needs a socket to accept requests on",
+            "the application needs a socket to accept requests on, or a cache to fill",
         )
+    elif options.router.use_socket is not None and options.router.use_socket >= len(app.sockets):
+        problem = f"there are {len(app.sockets)} sockets, numbered from 0"
+        yield "fastrouter-use-socket", 0, str(options.router.use_socket), problem
     elif app.need_app and not (app.wsgi_file or app.module):
         yield "need-app", 0, "true", "there is no application; give wsgi-file or module"
 
@@ -146,6 +193,9 @@ def _places(options: Options) -> _Problems:
             options.router.post_buffering_dir,
             "there is no such directory",
         )
+    source = options.router.use_code_string
+    if source is not None and source.is_file and not os.path.isfile(os.path.join(start, source.script)):
+        yield "fastrouter-use-code-string", 0, source.script, "there is no such file"
     for name, path in (
         ("pidfile", options.master.pidfile),
         ("logto", options.log.logto),

@@ -33,6 +33,9 @@ class FallbackForwarder:
     def mark_failed(self, node: Node) -> bool:
         return node not in self._nodes and self._forwarder.mark_failed(node)
 
+    def reload(self) -> None:
+        self._forwarder.reload()
+
     @property
     def is_empty(self) -> bool:
         return self._forwarder.is_empty

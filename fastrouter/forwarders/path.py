@@ -56,6 +56,9 @@ class PathForwarder:
     def mark_failed(self, node: Node) -> bool:
         return False  # its socket may be there the next time; nothing is lost by looking
 
+    def reload(self) -> None:
+        pass
+
     @property
     def is_empty(self) -> bool:
         return False

@@ -2,6 +2,7 @@
 
 from fastrouter.address import AddressError
 from fastrouter.node import Node, configured
+from fastrouter.request import decimal
 from fastrouter.shared import Layout
 
 __all__ = ["UnlistedNodes"]
@@ -26,6 +27,11 @@ class UnlistedNodes:
                 self._nodes.clear()
             self._nodes[name] = self._make(address, modifier1)
         return self._nodes[name]
+
+    def read(self, text: str) -> Node | None:
+        """The node that ``ADDRESS[,MODIFIER1]`` names (as uWSGI reads it); None when it names none."""
+        address, _, modifier1 = text.partition(",")
+        return self.get(address, decimal(modifier1.encode("utf-8", "surrogateescape")) & 0xFF)
 
     def _make(self, address: str, modifier1: int) -> Node | None:
         try:

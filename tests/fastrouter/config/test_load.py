@@ -202,7 +202,7 @@ endif =
         ("subscribe-to = =3=1.1.1.1:1:a", "there is no socket number 3"),
         ("if-hostname-match = (", "if-hostname-match = ("),
         ("listen = --5", "router.ini:2: listen = --5: expected a whole number of at least 1"),
-        ("fastrouter-use-cache", "router.ini:2: fastrouter-use-cache: this version does not route that way"),
+        ("fastrouter-emperor-socket = x:1", "router.ini:2: fastrouter-emperor-socket: not supported, because"),
         ("http = :80", "router.ini:2: http: there is no HTTP router here"),
         ("subscriptions-sign-check = SHA1:/k", "cannot check announcements"),
         ("include = /no/file.ini", "router.ini:2: include = /no/file.ini: No such file or directory"),

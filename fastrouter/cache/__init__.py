@@ -1,0 +1,1 @@
+"""The cache: keys and values in memory that all processes share, as uWSGI has it."""

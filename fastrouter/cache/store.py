@@ -1,0 +1,317 @@
+"""A cache in shared memory.
+
+Whoever reads needs no lock: items are replaced as a whole (halves.py), and a ring of the latest changes keeps
+every process's own index of the keys up to date. Writers hold a record lock, which the kernel takes back from
+the dead; what a dead one had begun is finished by the next. Expired items are not seen by anybody, and make
+room when that is needed.
+"""
+
+import fcntl
+import logging
+import mmap
+import operator
+import os
+import struct
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from fastrouter.cache.definition import CacheError, Definition
+from fastrouter.halves import HEAD, Halves
+
+__all__ = ["Cache", "Item", "number_in"]
+
+log = logging.getLogger("fastrouter")
+
+_MAGIC = 0x66_72_63_61_63_68_65_31
+_HEADER = 16
+_RING = 1024
+"""Changes that a reader may be behind before it reads everything again."""
+
+_GENERATION, _PENDING = 4, 5
+"""Header cells: the number of changes; the changing slot plus 1, or 0. The first four say what this is."""
+
+_USE_CELLS = 2
+"""Of one item and one reader: its hits, and the monotonic nanoseconds of the last."""
+
+_ITEM = struct.Struct("<QQH")
+"""When it expires (seconds of the epoch, 0 for never), the hits when it was stored, the size of its key."""
+
+
+class Item(NamedTuple):
+    key: bytes
+    value: bytes
+    expires: int
+    """Seconds of the epoch, 0 for never."""
+    hits_before: int
+
+
+def number_in(value: bytes) -> int:
+    """The number that inc and its like keep: 8 bytes, signed, in the machine's order."""
+    return int.from_bytes(value[:8], sys.byteorder, signed=True)
+
+
+def _divide(value: int, by: int) -> int:
+    """As C does: towards zero; and by zero it is zero (uWSGI 2.0.31 behaviour)."""
+    quotient = abs(value) // abs(by) if by else 0
+    return quotient if (value < 0) == (by < 0) else -quotient
+
+
+_OPERATIONS: dict[str, Callable[[int, int], int]] = {
+    "inc": operator.add,
+    "dec": operator.sub,
+    "mul": operator.mul,
+    "div": _divide,
+}
+
+
+class Cache:
+    """One cache, as every process that was forked after it was made sees it."""
+
+    def __init__(self, definition: Definition, readers: int) -> None:
+        """readers is the number of processes that count hits on their own (router workers).
+
+        Raises CacheError when the store is another's, OSError when it cannot be used.
+        """
+        self.definition = definition
+        self.name = definition.name
+        self._readers = readers
+        half = HEAD.size + _ITEM.size + definition.keysize + definition.blocksize
+        cells = _HEADER + _RING + definition.items
+        size = 8 * cells + 2 * half * definition.items
+        self._fd = _open(definition, size)
+        whole = memoryview(mmap.mmap(self._fd, size))
+        self._cells = whole[: 8 * cells].cast("Q")
+        self._halves = Halves(whole[8 * cells :], half, self._cells, _HEADER + _RING, 1)
+        uses = (readers + 1) * definition.items * _USE_CELLS
+        self._uses = memoryview(mmap.mmap(-1, 8 * uses)).cast("Q")
+        self._slots: dict[bytes, int] = {}
+        self._keys: dict[int, bytes] = {}
+        self._generation = 0
+        self._next = 0
+        self._thread_lock = threading.Lock()
+        self._check_store()
+        self._read_all()
+
+    # For everybody, without a lock.
+
+    def peek(self, key: bytes) -> Item | None:
+        """The item, without counting a hit."""
+        self._follow()
+        slot = self._slots.get(key)
+        return None if slot is None else self._item(slot, key)
+
+    def look_up(self, key: bytes, reader: int) -> tuple[bytes, int] | None:
+        """The value, and how often it was asked for before. The caller is the only one with its number."""
+        item = self.peek(key)
+        if item is None:
+            return None
+        slot = self._slots[key]
+        hits = self._hits(slot)
+        at = self._use(reader, slot)
+        self._uses[at] += 1
+        self._uses[at + 1] = time.monotonic_ns()
+        return item.value, max(hits - item.hits_before, 0)  # those before a restart are forgotten
+
+    def keys(self) -> list[bytes]:
+        self._follow()
+        return [key for key in list(self._slots) if self.peek(key) is not None]
+
+    # For everybody but router workers, which must not wait.
+
+    def get(self, key: bytes) -> Item | None:
+        """The item; counts a hit."""
+        with self._lock():
+            self.look_up(key, self._readers)
+            return self.peek(key)
+
+    def set(self, key: bytes, value: bytes, expires: int = 0) -> bool:
+        """Store a new item for so many seconds, 0 for ever. False when there is one, or no room."""
+        with self._lock():
+            return self.peek(key) is None and self._store(key, value, expires)
+
+    def update(self, key: bytes, value: bytes, expires: int = 0) -> bool:
+        """Store an item, new or not. False when there is no room. The hits go on."""
+        with self._lock():
+            return self._store(key, value, expires)
+
+    def delete(self, key: bytes) -> bool:
+        """False when there is no such item."""
+        with self._lock():
+            found = self.peek(key) is not None
+            if found:
+                self._publish(self._slots[key], b"")
+            return found
+
+    def clear(self) -> None:
+        with self._lock():
+            self._remove_all()
+
+    def compute(self, key: bytes, operation: str, number: int, expires: int = 0) -> bool:
+        """inc, dec, mul or div the signed 64-bit number that is the value. False when it is no number."""
+        with self._lock():
+            item = self.peek(key)
+            if item is not None and len(item.value) != 8:
+                return False
+            value = number_in(item.value) if item else self.definition.math_initial
+            value = _OPERATIONS[operation](value, number)
+            value = (value + (1 << 63)) % (1 << 64) - (1 << 63)
+            return self._store(key, value.to_bytes(8, sys.byteorder, signed=True), expires)
+
+    # The rest is private.
+
+    def _check_store(self) -> None:
+        definition = self.definition
+        wanted = (_MAGIC, definition.items, definition.blocksize, definition.keysize)
+        if not any(self._cells[: len(wanted)]):
+            for at, number in enumerate(wanted):
+                self._cells[at] = number
+        elif tuple(self._cells[: len(wanted)]) != wanted:
+            raise CacheError(
+                f"{definition.store} is the store of another cache; give store_delete to replace it"
+            )
+
+    def _use(self, reader: int, slot: int) -> int:
+        return (reader * self.definition.items + slot) * _USE_CELLS
+
+    def _hits(self, slot: int) -> int:
+        return sum(self._uses[self._use(reader, slot)] for reader in range(self._readers + 1))
+
+    def _item(self, slot: int, key: bytes) -> Item | None:
+        record = self._halves.read(slot)
+        if not record:
+            return None
+        expires, hits_before, size = _ITEM.unpack_from(record)
+        if record[_ITEM.size : _ITEM.size + size] != key or 0 < expires <= _now():
+            return None
+        return Item(key, record[_ITEM.size + size :], expires, hits_before)
+
+    def _follow(self) -> None:
+        """Bring the index up to date."""
+        generation = self._cells[_GENERATION]
+        if generation == self._generation:
+            return
+        for number in range(max(self._generation, generation - _RING) + 1, generation + 1):
+            self._index(self._cells[_HEADER + number % _RING])
+        if self._cells[_GENERATION] - self._generation >= _RING:
+            self._read_all()
+        else:
+            self._generation = generation
+
+    def _read_all(self) -> None:
+        self._generation = self._cells[_GENERATION]
+        for slot in range(self.definition.items):
+            if self._cells[_HEADER + _RING + slot]:  # it was used at least once
+                self._index(slot)
+
+    def _index(self, slot: int) -> None:
+        old = self._keys.pop(slot, None)
+        if old is not None and self._slots.get(old) == slot:
+            del self._slots[old]
+        record = self._halves.read(slot)
+        if record:
+            _, _, size = _ITEM.unpack_from(record)
+            key = record[_ITEM.size : _ITEM.size + size]
+            self._keys[slot] = key
+            self._slots[key] = slot
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        with self._thread_lock:
+            fcntl.lockf(self._fd, fcntl.LOCK_EX)
+            try:
+                pending = self._cells[_PENDING]
+                if pending:
+                    self._announce(pending - 1)  # of one who died in between
+                self._follow()
+                yield
+            finally:
+                fcntl.lockf(self._fd, fcntl.LOCK_UN)
+
+    def _publish(self, slot: int, record: bytes) -> None:
+        self._cells[_PENDING] = slot + 1
+        self._halves.write(slot, record)
+        self._announce(slot)
+        self._follow()
+
+    def _announce(self, slot: int) -> None:
+        generation = self._cells[_GENERATION] + 1
+        self._cells[_HEADER + generation % _RING] = slot
+        self._cells[_GENERATION] = generation
+        self._cells[_PENDING] = 0
+
+    def _store(self, key: bytes, value: bytes, expires: int) -> bool:
+        definition = self.definition
+        if not 0 < len(key) <= definition.keysize or not 0 < len(value) <= definition.blocksize:
+            return False
+        seconds = expires or definition.expires
+        ends = _now() + seconds if seconds and not (definition.no_expire or definition.lru) else 0
+        item = self.peek(key)
+        slot = self._slots.get(key)
+        if slot is None:
+            slot = self._free_slot()
+            if slot is None:
+                return False
+        if item is None:
+            hits = self._hits(slot)
+            self._uses[self._use(self._readers, slot) + 1] = time.monotonic_ns()
+        else:
+            hits = item.hits_before
+        self._publish(slot, _ITEM.pack(ends, hits, len(key)) + key + value)
+        return True
+
+    def _free_slot(self) -> int | None:
+        if len(self._keys) == self.definition.items and not self._make_room():
+            return None
+        while self._next in self._keys:
+            self._next = (self._next + 1) % self.definition.items
+        return self._next
+
+    def _make_room(self) -> bool:
+        definition = self.definition
+        expired = [key for key in self._slots if self.peek(key) is None]
+        if expired:
+            for key in expired:
+                self._publish(self._slots[key], b"")
+        elif definition.lru:
+            oldest = min(self._keys, key=self._last_used)
+            self._publish(oldest, b"")
+        elif definition.clear_on_full:
+            self._remove_all()
+        else:
+            if not definition.ignore_full:
+                log.warning('*** DANGER cache "%s" is FULL !!! ***', self.name)
+            return False
+        return True
+
+    def _last_used(self, slot: int) -> int:
+        return max(self._uses[self._use(reader, slot) + 1] for reader in range(self._readers + 1))
+
+    def _remove_all(self) -> None:
+        for slot in list(self._keys):
+            self._publish(slot, b"")
+
+
+def _now() -> int:
+    return int(time.time())  # noqa: TID251 - an expiry is an absolute time, on the wire and in a store
+
+
+def _open(definition: Definition, size: int) -> int:
+    if not definition.store:
+        fd = os.memfd_create(f"cache {definition.name}")
+        os.ftruncate(fd, size)
+        return fd
+    fd = os.open(definition.store, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    there = os.fstat(fd).st_size
+    if there not in (0, size):
+        if not definition.store_delete:
+            os.close(fd)
+            raise CacheError(
+                f"{definition.store} is the store of another cache; give store_delete to replace it"
+            )
+        os.ftruncate(fd, 0)
+    os.ftruncate(fd, size)
+    return fd

@@ -1,0 +1,75 @@
+"""Forwarder for nodes that a function names (``fastrouter-use-code-string``)."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+
+from fastrouter.forwarders.unlisted import UnlistedNodes
+from fastrouter.node import Node
+
+__all__ = ["CodeForwarder"]
+
+log = logging.getLogger("fastrouter")
+
+_SLOW = 0.05
+"""Seconds; everybody else waits for as long."""
+
+
+class CodeForwarder:
+    """Calls the function for every request; it returns ``ADDRESS[,MODIFIER1]`` as str or bytes, or None."""
+
+    def __init__(
+        self, load: Callable[[], Callable[[bytes], object]], name: str, nodes: UnlistedNodes
+    ) -> None:
+        """load gives the function, and is called again for a reload. What it raises the first time passes."""
+        self._load = load
+        self._function = load()
+        self._name = name
+        self._nodes = nodes
+        self._unknown = b""
+        """The last key, if there was nothing for it."""
+
+    def candidates(self, key: bytes, remote: bytes) -> Iterator[Node]:
+        node = self._nodes.read(self._call(key))
+        if node is not None:
+            self._unknown = b""
+            yield node
+        else:
+            self._unknown = key
+
+    def knows(self, key: bytes) -> bool:
+        return key != self._unknown  # asking would be another call, and the function may count them
+
+    def mark_failed(self, node: Node) -> bool:
+        return False
+
+    def reload(self) -> None:
+        try:
+            self._function = self._load()
+        except Exception:
+            log.exception("%s cannot be loaded again; the one from before stays", self._name)
+        else:
+            log.info("%s is loaded again", self._name)
+
+    @property
+    def is_empty(self) -> bool:
+        return False
+
+    def _call(self, key: bytes) -> str:
+        """The function's answer; empty when it has none, or fails."""
+        started = time.monotonic()
+        try:
+            answer = self._function(key)
+        except Exception:
+            log.exception("%s failed for %s", self._name, _text(key))
+            return ""
+        seconds = time.monotonic() - started
+        if seconds > _SLOW:
+            log.warning("%s took %.0f ms for %s; nothing else moved", self._name, 1000 * seconds, _text(key))
+        if isinstance(answer, bytes):
+            return _text(answer)
+        return answer if isinstance(answer, str) else ""
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "surrogateescape")

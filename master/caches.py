@@ -1,0 +1,45 @@
+"""Making the caches, and storing in them what the configuration says."""
+
+import logging
+from collections.abc import Mapping
+
+from fastrouter.cache.definition import parse_item
+from fastrouter.cache.store import Cache
+from fastrouter.options import Options
+
+__all__ = ["fill_caches", "make_caches"]
+
+log = logging.getLogger("fastrouter")
+
+
+def make_caches(options: Options) -> dict[str, Cache]:
+    """All caches, by name. Raises CacheError and OSError when a store cannot be used."""
+    readers = options.router.processes
+    return {definition.name: Cache(definition, readers) for definition in options.cache.definitions()}
+
+
+def fill_caches(caches: Mapping[str, Cache], options: Options) -> None:
+    """Store what add-cache-item and load-file-in-cache name. What is there already, from a store, stays."""
+    for text in options.cache.add_item:
+        name, key, value = parse_item(text)
+        _store(caches, name, key, value)
+    for text in options.cache.load_file:
+        name, blank, path = text.partition(" ")
+        if not blank:
+            name, path = "", text
+        try:
+            with open(path, "rb") as file:
+                value = file.read()
+        except OSError as error:
+            log.error("[cache-error] cannot read %s: %s", path, error.strerror)
+            continue
+        _store(caches, name, path.encode("utf-8", "surrogateescape"), value)
+
+
+def _store(caches: Mapping[str, Cache], name: str, key: bytes, value: bytes) -> None:
+    text = key.decode("utf-8", "replace")
+    for cache in [caches[name]] if name else caches.values():
+        if cache.set(key, value):
+            log.info('[cache] stored "%s" in "%s"', text, cache.name)
+        elif cache.peek(key) is None:
+            log.error('[cache-error] unable to store "%s" in "%s"', text, cache.name)
