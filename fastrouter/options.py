@@ -42,7 +42,10 @@ class RouterOptions(Group):
         "text", "take announcements on ADDRESS, a UDP address or the path of a UNIX socket", metavar="ADDRESS"
     )
     use_base: str = one(
-        "text", "", "forward to the UNIX socket whose path is BASE and the key", metavar="BASE"
+        "text",
+        "",
+        "forward to the UNIX socket whose path is BASE and the key, or BASE with the key for %s",
+        metavar="BASE",
     )
     use_pattern: str = one(
         "text", "", "forward to the UNIX socket whose path is PATTERN with the key for %s", metavar="PATTERN"

@@ -253,6 +253,7 @@ class FakeNode:
         behave: Callable[[socket.socket, int], None] | None = None,
         path: str = "",
         host: str = "127.0.0.1",
+        port: int = 0,
     ) -> None:
         self._behave = behave or self._echo_name
         self.packets: list[bytes] = []
@@ -265,7 +266,8 @@ class FakeNode:
         else:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             self._listener = socket.socket(family, socket.SOCK_STREAM)
-            self._listener.bind((host, 0))
+            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._listener.bind((host, port))
             port = self._listener.getsockname()[1]
             self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._listener.listen(1024)
@@ -291,6 +293,9 @@ class FakeNode:
         self.packets.append(packet)
         self.bodies.append(body)
         connection.sendall(answer(self.address.encode()))
+
+    def wait_for_requests(self, count: int) -> None:
+        wait_until(lambda: self.connections >= count, f"{count} requests at the node")
 
     def close(self) -> None:
         with contextlib.suppress(OSError):

@@ -36,7 +36,7 @@ _NOT_OPTIONS = frozenset(
 
 
 # In uWSGI, %s in a file is the file's name, and a pattern has to say %%s; it is never meant there.
-_PATTERN_LINE = re.compile(r"^[ \t]*[a-z]+-use-pattern[ \t]*=.*$", re.MULTILINE)
+_PATTERN_LINE = re.compile(r"^[ \t]*[a-z]+-use-(?:pattern|base)[ \t]*=.*$", re.MULTILINE)
 
 
 def _keep_key(line: re.Match[str]) -> str:

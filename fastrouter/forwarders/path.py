@@ -1,5 +1,6 @@
 """Forwarders that make a node's address of the key itself: ``fastrouter-use-base`` and ``-use-pattern``."""
 
+import os
 import re
 from collections.abc import Iterator
 
@@ -12,7 +13,15 @@ _PATTERN = re.compile(r"%(.)", re.DOTALL)
 
 
 def base_template(base: str) -> list[str]:
-    """What stands before and after the key: uWSGI puts nothing in between, not even a slash."""
+    """What stands before and after the key.
+
+    uWSGI puts nothing in between, and neither does this, but for what the documentation shows: a directory
+    without the slash at its end, and a pattern.
+    """
+    if "%s" in base:
+        return pattern_template(base)
+    if not base.endswith("/") and os.path.isdir(base):
+        base += "/"
     return [base, ""]
 
 

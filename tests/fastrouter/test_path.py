@@ -21,6 +21,8 @@ def addresses(template, key):
     ("template", "key", "address"),
     [
         (base_template("/tmp/sockets/"), b"foo.com", "/tmp/sockets/foo.com"),
+        (base_template("/tmp"), b"foo.com", "/tmp/foo.com"),
+        (base_template("/tmp/%s/u.sock"), b"foo.com", "/tmp/foo.com/u.sock"),
         (base_template("/tmp/sockets"), b"foo.com", "/tmp/socketsfoo.com"),
         (base_template("/tmp/sockets/"), b"foo.com:8000", "/tmp/sockets/foo.com:8000"),
         (base_template("sockets/"), b"foo.com:8000", "sockets/foo.com:8000"),

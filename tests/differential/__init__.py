@@ -1,0 +1,1 @@
+"""The same questions to real uWSGI's fastrouter and to this one."""

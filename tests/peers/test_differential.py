@@ -1,0 +1,72 @@
+"""Real uWSGI's fastrouter and this one, side by side: the same options, the same questions, the same answers.
+
+Where they differ on purpose, the scenario names the row of docs/differences.md that says why, and is to see
+that they do differ. The tables there are to have no other rows.
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+from differential import announcements, failures, forwarders, keys, program, sessions
+from differential.stage import Stage
+from harness import ROOT
+
+from fastrouter.config.option import declared
+from fastrouter.options import RouterOptions
+
+GROUPS = [
+    group for room in (keys, forwarders, failures, sessions, announcements, program) for group in room.GROUPS
+]
+
+
+def play(group, uwsgi, directory: Path) -> list[object]:
+    seen = []
+    with Stage(uwsgi, directory, group.options, group.files, group.nodes) as stage:
+        if group.starts:
+            stage.wait_started()
+        if group.setup:
+            group.setup(stage)
+        for scenario in group.scenarios:
+            seen.append(scenario.act(stage))
+    return seen
+
+
+@pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.name)
+def test_same(group, uwsgi, tmp_path):
+    theirs = play(group, uwsgi, tmp_path / "uwsgi")
+    ours = play(group, None, tmp_path / "ours")
+    for scenario, their, our in zip(group.scenarios, theirs, ours, strict=True):
+        if scenario.differs:
+            assert our == scenario.ours, scenario.name
+            assert their != our, f"{scenario.name}: there is no difference any more"
+        else:
+            assert our == their, f"{scenario.name}: uWSGI {their!r}, this {our!r}"
+
+
+def test_there_are_enough_and_every_option_of_uwsgi_is_among_them():
+    assert sum(len(group.scenarios) for group in GROUPS) >= 60
+    assert len({group.name for group in GROUPS}) == len(GROUPS)
+    text = " ".join(
+        option + " " + " ".join(group.files.values()) for group in GROUPS for option in group.options
+    )
+    used = set(re.findall(r"fastrouter[a-z-]*", text))
+    of_this_program = {
+        "fastrouter-connect-timeout",
+        "fastrouter-queue-timeout",
+        "fastrouter-max-sessions",
+    }
+    missing = {option.name for option in declared(RouterOptions)} - used - of_this_program
+    assert not missing
+
+
+def test_the_document_lists_exactly_these_differences():
+    text = (ROOT / "docs" / "differences.md").read_text()
+    checked = text[text.index("## Routing") : text.index("## The local application")]
+    rows = {
+        row.split(" | ")[0].removeprefix("| ").strip()
+        for row in checked.splitlines()
+        if row.startswith("| ") and not row.startswith("| uWSGI 2.0.31")
+    }
+    named = {scenario.differs for group in GROUPS for scenario in group.scenarios if scenario.differs}
+    assert rows == named
