@@ -113,6 +113,18 @@ static void add(const char *name, const char *value) {
     }
 }
 
+static long keys;          /* how many different ones to ask for; 0 for foo.com only */
+static char *digits;       /* where the number of the key is in the packet */
+
+static void next_key(void) { /* far from the one before, as visitors' are */
+    static long number;
+    char text[8];
+    if (!keys) return;
+    number = (number + 7919) % keys;
+    snprintf(text, sizeof text, "%05ld", number);
+    memcpy(digits, text, 5);
+}
+
 static void make_packet(void) { /* what nginx sends for a browser's GET */
     packet_size = 4;
     add("QUERY_STRING", "");
@@ -128,7 +140,8 @@ static void make_packet(void) { /* what nginx sends for a browser's GET */
     add("REMOTE_PORT", "50000");
     add("SERVER_PORT", "80");
     add("SERVER_NAME", "foo.com");
-    add("HTTP_HOST", "foo.com");
+    add("HTTP_HOST", keys ? "k00000.com" : "foo.com");
+    digits = packet + packet_size - strlen("00000.com");
     add("HTTP_USER_AGENT", "Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101 Firefox/140.0");
     add("HTTP_ACCEPT", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8");
     add("HTTP_ACCEPT_ENCODING", "gzip, deflate, br");
@@ -155,6 +168,7 @@ static void begin(struct connection *c, int epoll, uint32_t number) {
 /* Whether the connection is over. */
 static int go_on(struct connection *c, uint32_t events) {
     if (c->received < 0 && events & EPOLLOUT) {
+        next_key();
         if (send(c->fd, packet, packet_size, MSG_NOSIGNAL) == (ssize_t)packet_size) c->received = 0;
     }
     for (;;) {
@@ -209,5 +223,6 @@ int main(int count, char **words) {
     if (count < 4) return fprintf(stderr, "usage: see the top of load.c\n"), 2;
     parse_address(words[2]);
     if (!strcmp(words[1], "node")) node(atol(words[3]));
+    if (count > 5) keys = atol(words[5]);
     return client((uint32_t)atoi(words[3]), count > 4 ? atof(words[4]) : 3);
 }

@@ -1,0 +1,98 @@
+"""However the bytes of a request arrive, it is the same session."""
+
+import itertools
+import random
+import socket
+
+import pytest
+from harness import Router as RunningRouter
+from harness import connect, read_all
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastrouter.client import request_packet
+from fastrouter.options import Options
+from fastrouter.shared import Layout, SharedState
+from workers.context import Context, Pipe
+from workers.fastrouter import read_request
+from workers.router import Router
+from workers.session import Session
+
+
+@pytest.fixture(scope="module")
+def worker():
+    """A router worker without a process of its own."""
+    options = Options()
+    options.router.to = ["127.0.0.1:1"]
+    context = Context(options, SharedState(Layout(options.router.configured_slots, 1, 0)))
+    context.deltas = [Pipe(-1, -1)]
+    return Router(context, 0)
+
+
+def read_in_pieces(worker, pieces):
+    """What the session knows once the request is read, and how much of the bytes was taken by then."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        session = Session(worker, ours.fileno())
+        reading = read_request(session)
+        try:
+            for piece in pieces:
+                if piece:
+                    theirs.sendall(piece)
+                next(reading)
+            raise AssertionError("it wants more than there is")
+        except StopIteration:
+            return session
+
+
+def known(session):
+    return session.key, session.remote, session.body_size, session.idempotent
+
+
+def cut(data, places):
+    edges = [0, *sorted(places), len(data)]
+    return [data[start:end] for start, end in itertools.pairwise(edges)]
+
+
+requests = st.builds(
+    lambda method, body, extra: (request_packet(method, "http://foo.com/a", body, extra), body),
+    st.sampled_from(["GET", "POST", "OPTIONS"]),
+    st.binary(max_size=300),
+    st.dictionaries(st.sampled_from(["HTTP_X", "HTTP_LONG"]), st.text("abc", max_size=400), max_size=2),
+)
+
+
+@given(requests, st.lists(st.integers(0, 1500), max_size=12))
+@settings(deadline=None)
+def test_any_split_of_the_bytes_gives_the_same_session(worker, request, places):
+    packet, body = request
+    whole = read_in_pieces(worker, [packet + body])
+    assert (whole.packet, whole.body_left) == (packet + body, 0)
+    session = read_in_pieces(worker, cut(packet + body, [min(place, len(packet + body)) for place in places]))
+    assert known(session) == known(whole)
+    taken = len(session.packet)
+    assert session.packet == (packet + body)[:taken] and taken >= len(packet)
+    assert session.body_left == len(packet + body) - taken
+    assert session.repeatable == (whole.repeatable and not session.body_left)
+
+
+def test_byte_by_byte(worker):
+    packet = request_packet("POST", "http://foo.com/", b"12345")
+    session = read_in_pieces(worker, [packet[at : at + 1] for at in range(len(packet))])
+    assert (session.key, session.packet, session.body_left) == (b"foo.com", packet, 5)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_node_gets_it_whole(node, seed):
+    """Through a real router: cut at random places, in as many writes."""
+    chance = random.Random(seed)
+    body = chance.randbytes(chance.randrange(1, 50_000))
+    data = request_packet("POST", "http://foo.com/", body) + body
+    arguments = ("--fastrouter=127.0.0.1:0", f"--fastrouter-to={node.address}")
+    with RunningRouter(*arguments) as router, connect(router.address) as sock:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for piece in cut(data, [chance.randrange(len(data)) for _ in range(chance.randrange(1, 30))]):
+            sock.sendall(piece)
+        assert read_all(sock).endswith(node.address.encode())
+    assert node.bodies == [body] and node.packets == [data[: len(data) - len(body)]]
