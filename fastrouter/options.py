@@ -9,7 +9,17 @@ from typing import ClassVar
 
 from fastrouter.balance import ALGORITHMS
 from fastrouter.cache.definition import Definition, parse_definition
-from fastrouter.config.option import OPTIONAL, REQUIRED, Group, MappingSource, Option, declared, many, one
+from fastrouter.config.option import (
+    OPTIONAL,
+    REQUIRED,
+    Group,
+    MappingSource,
+    Option,
+    SignCheck,
+    declared,
+    many,
+    one,
+)
 
 __all__ = [
     "GROUPS",
@@ -189,6 +199,39 @@ class SubscriptionOptions(Group):
         "refuse announcements beyond N nodes",
         name="subscription-max-nodes",
         metavar="N",
+    )
+
+    sign_check: SignCheck | None = one(
+        "sign_check",
+        None,
+        "take announcements only if they are signed with the key whose public half is in DIRECTORY/KEY.pem",
+        name="subscriptions-sign-check",
+        metavar="DIGEST:DIRECTORY",
+    )
+    sign_tolerance: int = one(
+        "count",
+        86400,
+        "refuse signed announcements that are older than SECONDS",
+        name="subscriptions-sign-check-tolerance",
+        metavar="SECONDS",
+    )
+    sign_skip_uid: list[int] = many(
+        "integer(0, 4294967295)",
+        "take unsigned announcements from processes of user UID, which is not 0",
+        name="subscriptions-sign-skip-uid",
+        metavar="UID",
+    )
+    credentials: bool = one(
+        "flag",
+        False,
+        "ask the kernel who sent what arrives on UNIX sockets, and take nothing from unknown senders",
+        name="subscriptions-use-credentials",
+    )
+    credentials_check: list[str] = many(
+        "text",
+        "take announcements of a key only from the owner (user and group) of the file PREFIX + key",
+        name="subscriptions-credentials-check",
+        metavar="PREFIX",
     )
 
 

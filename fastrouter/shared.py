@@ -59,6 +59,7 @@ class Table:
     LAST_ID = 2
     ACCEPTED = 3
     REFUSED = 4
+    """The first of as many cells as there are reasons (subscription.Reason)."""
 
 
 class Worker:

@@ -6,11 +6,31 @@ from dataclasses import dataclass, replace
 from fastrouter.request import decimal
 from fastrouter.subscription import Announcement
 
-__all__ = ["SubscriberError", "Subscription", "parse_keyval", "parse_subscriptions"]
+__all__ = [
+    "DIGEST_NAMES",
+    "SigningKey",
+    "SubscriberError",
+    "Subscription",
+    "parse_keyval",
+    "parse_subscriptions",
+]
+
+
+DIGEST_NAMES = ("SHA1", "SHA224", "SHA256", "SHA384", "SHA512")
+"""For signatures."""
 
 
 class SubscriberError(ValueError):
     """A subscription that cannot be understood; the message says what was expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """How announcements are signed."""
+
+    digest: str
+    pem: str
+    """The file of the private key; read anew for each announcement, as uWSGI does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +52,7 @@ class Subscription:
     backup: int = 0
     algorithm: str = ""
     max_conns: int = 0
+    sign: SigningKey | None = None
     check: str = ""
     """A file without which nothing is announced."""
 
@@ -74,6 +95,16 @@ def parse_keyval(text: str) -> dict[str, str]:
     return {name: value for name, _, value in (item.partition("=") for item in items) if name}
 
 
+def parse_signing(text: str) -> SigningKey:
+    """``DIGEST:FILE``. Raises SubscriberError."""
+    digest, colon, pem = text.partition(":")
+    if not colon or not pem or digest.upper() not in DIGEST_NAMES:
+        raise SubscriberError(
+            f"expected DIGEST:FILE.pem to sign with, DIGEST one of {', '.join(DIGEST_NAMES)}"
+        )
+    return SigningKey(digest.upper(), pem)
+
+
 def _subscribe_to(text: str) -> Subscription:
     """``[NAME=|=N=]SERVER:KEY[,MODIFIER1]`` or ``...SERVER:@FILE``."""
     address, socket, shared, rest = "", 0, False, text
@@ -89,12 +120,11 @@ def _subscribe_to(text: str) -> Subscription:
     if key.startswith("@"):
         return replace(base, mapping=key[1:])
     key, _, modifiers = key.partition(",")
-    modifier1, comma, _ = modifiers.partition(",")
-    if comma:
-        raise SubscriberError("announcements cannot be signed by this version")
+    modifier1, comma, signing = modifiers.partition(",")
     if not key:
         raise SubscriberError("expected SERVER:KEY")
-    return replace(base, key=key, modifier1=_digits(modifier1))
+    sign = parse_signing(signing) if comma else None
+    return replace(base, key=key, modifier1=_digits(modifier1), sign=sign)
 
 
 def _split_server(text: str) -> tuple[str, str]:
@@ -115,14 +145,12 @@ _IGNORED = frozenset({"proto", "vassal", "inactive", "sni_key", "sni_crt", "sni_
 
 _KNOWN = frozenset(
     {"server", "key", "socket", "addr", "address", "modifier1", "modifier2", "check"}
-    | {"weight", "backup", "algo", "max_conns"}
+    | {"weight", "backup", "algo", "max_conns", "sign"}
 )
 
 
 def _subscribe2(text: str) -> Subscription:
     values = parse_keyval(text)
-    if "sign" in values:
-        raise SubscriberError("announcements cannot be signed by this version")
     for name in values.keys() - _KNOWN - _IGNORED:
         raise SubscriberError(f"there is no {name!r} in subscribe2")
     if not values.get("server") or not values.get("key"):
@@ -140,6 +168,7 @@ def _subscribe2(text: str) -> Subscription:
         backup=_digits(values.get("backup", "")),
         algorithm=values.get("algo", ""),
         max_conns=_digits(values.get("max_conns", "")),
+        sign=parse_signing(values["sign"]) if "sign" in values else None,
         check=values.get("check", ""),
     )
 

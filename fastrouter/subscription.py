@@ -6,12 +6,13 @@ and rubbish after the last good record is ignored. Unlike it, what cannot become
 """
 
 from dataclasses import dataclass
+from enum import IntEnum
 
 from fastrouter.address import AddressError, parse_node
 from fastrouter.packet import HEADER, SUBSCRIPTION, PacketError, encode, records
 from fastrouter.request import MAX_KEY, decimal
 
-__all__ = ["MAX_DATAGRAM", "Announcement", "AnnouncementError", "parse_announcement", "pool_hash"]
+__all__ = ["MAX_DATAGRAM", "Announcement", "AnnouncementError", "Reason", "parse_announcement", "pool_hash"]
 
 MAX_DATAGRAM = 4096
 """Largest announcement, in bytes (uWSGI 2.0.31 reads no more)."""
@@ -21,8 +22,25 @@ MAX_BACKUP = 65535
 MAX_CONNS = 0xFFFFFFFF
 
 
+class Reason(IntEnum):
+    """Why an announcement is refused; the order is that of the counters in shared memory."""
+
+    MALFORMED = 0
+    OWN_ADDRESS = 1
+    TABLE_FULL = 2
+    UNSIGNED = 3
+    SIGNATURE = 4
+    STALE = 5
+    REPLAYED = 6
+    CREDENTIALS = 7
+
+
 class AnnouncementError(ValueError):
-    """The datagram cannot become a node; the message says why."""
+    """The announcement is refused; the message says why."""
+
+    def __init__(self, message: str, reason: Reason = Reason.MALFORMED) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +59,8 @@ class Announcement:
     """Balancing that the node asks for in its pool (uWSGI 2.1: ``algo``)."""
     max_conns: int = 0
     """Most requests at a time, 0 for no limit. Not in uWSGI."""
+    unix: int = 0
+    """When it was made, in seconds of the epoch, and one more to unsubscribe; 0 unless it is signed."""
     notify: str = ""
     """Path of the UNIX datagram socket that wants to hear of the node's acceptance."""
 
@@ -63,6 +83,8 @@ class Announcement:
             pairs.append((b"max_conns", b"%d" % self.max_conns))
         if self.notify:
             pairs.append((b"notify", _bytes(self.notify)))
+        if self.unix:
+            pairs.append((b"unix", b"%d" % self.unix))
         return encode(pairs, SUBSCRIPTION, int(self.unsubscribe))
 
 
@@ -96,11 +118,12 @@ def parse_announcement(datagram: bytes, sender: str = "") -> Announcement:
         backup=min(number[b"backup"], MAX_BACKUP),
         algorithm=_text(values.get(b"algo", b"")),
         max_conns=min(number[b"max_conns"], MAX_CONNS),
+        unix=number[b"unix"],
         notify=_text(values.get(b"notify", b"")),
     )
 
 
-_NUMBERS = (b"modifier1", b"modifier2", b"cores", b"load", b"weight", b"backup", b"max_conns")
+_NUMBERS = (b"modifier1", b"modifier2", b"cores", b"load", b"weight", b"backup", b"max_conns", b"unix")
 
 
 def pool_hash(key: str) -> int:

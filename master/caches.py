@@ -3,11 +3,11 @@
 import logging
 from collections.abc import Mapping
 
-from fastrouter.cache.definition import parse_item
+from fastrouter.cache.definition import Definition, parse_item
 from fastrouter.cache.store import Cache
 from fastrouter.options import Options
 
-__all__ = ["fill_caches", "make_caches"]
+__all__ = ["fill_caches", "make_caches", "make_signed_times"]
 
 log = logging.getLogger("fastrouter")
 
@@ -16,6 +16,14 @@ def make_caches(options: Options) -> dict[str, Cache]:
     """All caches, by name. Raises CacheError and OSError when a store cannot be used."""
     readers = options.router.processes
     return {definition.name: Cache(definition, readers) for definition in options.cache.definitions()}
+
+
+def make_signed_times(options: Options) -> Cache | None:
+    """Where the subscription server keeps the times of signed announcements, for its successor too."""
+    if options.subscription.sign_check is None:
+        return None
+    items = 4 * options.subscription.max_nodes  # of nodes that have left, too
+    return Cache(Definition("times of signed announcements", items, blocksize=8, keysize=32), readers=0)
 
 
 def fill_caches(caches: Mapping[str, Cache], options: Options) -> None:

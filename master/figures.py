@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import psutil
 
 from fastrouter.shared import App, Table, Worker
+from fastrouter.subscription import Reason
 from master.child import Child
 from workers.context import Context
 
@@ -17,7 +18,14 @@ log = logging.getLogger("fastrouter")
 def log_figures(children: Sequence[Child], context: Context) -> None:
     """One line a child: its process, as the kernel sees it, and its work, as it counts it."""
     cells = context.state.cells
-    log.info("figures: %d announcements accepted, %d refused", cells[Table.ACCEPTED], cells[Table.REFUSED])
+    refused = {reason.name.lower(): cells[Table.REFUSED + reason] for reason in Reason}
+    why = ", ".join(f"{count} {name}" for name, count in refused.items() if count)
+    log.info(
+        "figures: %d announcements accepted, %d refused%s",
+        cells[Table.ACCEPTED],
+        sum(refused.values()),
+        f" ({why})" if why else "",
+    )
     for child in children:
         if not child.is_alive:
             log.info("figures: %s is %s", child.name, child.state.value)

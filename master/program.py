@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from fastrouter.options import Options
 from fastrouter.shared import Layout, SharedState
-from master.caches import fill_caches, make_caches
+from master.caches import fill_caches, make_caches, make_signed_times
 from master.child import Role
 from master.daemon import Daemon
 from master.logs import set_up_logging
@@ -44,6 +44,7 @@ def run(options: Options) -> int:
         os.chdir(master.chdir)
     context = Context(options, SharedState(_layout(options)))
     context.caches = make_caches(options)
+    context.signed_times = make_signed_times(options)
     _bind(context, sockets)
     daemon = Daemon()
     if master.daemonize:

@@ -31,6 +31,7 @@ class Sockets:
 
     def __init__(self, options: Options) -> None:
         self._options = options.sockets
+        self._credentials = options.subscription.credentials
         self._files: list[tuple[str, int]] = []
         """Path and inode of the UNIX sockets made here."""
         self.shared: list[Listener] = []
@@ -107,6 +108,8 @@ class Sockets:
         binding = parse_binding(text)
         if isinstance(binding, Unix):
             sock = self._unix(binding, socket.SOCK_DGRAM)
+            if self._credentials:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         else:
             assert isinstance(binding, Tcp)
             family, address = _resolve(binding)

@@ -4,9 +4,11 @@ import logging
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
-from fastrouter.subscriber import Subscription, parse_subscriptions
+from fastrouter.subscriber import SigningKey, Subscription, parse_subscriptions
 from fastrouter.subscription import Announcement
 from workers.context import Context
 from workers.loop import Loop
@@ -39,32 +41,33 @@ class Announcer:
         )
         self._frequency = options.announcer.frequency
         self._seconds = 0
-        self._announced: dict[tuple[str, str, str], Announcement] = {}
-        """What is to be unsubscribed, by server, key and address."""
+        self._announced: dict[tuple[str, str, str], tuple[Announcement, SigningKey | None]] = {}
+        """What is to be unsubscribed, and who signs that, by server, key and address."""
         for text in (*options.announcer.subscribe_to, *options.announcer.subscribe2):
             log.info("subscribing to %s", text)
 
     def announce(self) -> None:
         """Send one round, and unsubscribe what the round before had and this one has not."""
-        current = {}
+        current: dict[tuple[str, str, str], tuple[Announcement, SigningKey | None]] = {}
         for subscription in self._subscriptions:
             try:
                 for announcement in self._of(subscription):
-                    current[subscription.server, announcement.key, announcement.address] = announcement
+                    name = (subscription.server, announcement.key, announcement.address)
+                    current[name] = (announcement, subscription.sign)
             except OSError as error:
                 log.warning("cannot read %s: %s; nothing of it is changed", subscription.mapping, error)
                 known = self._announced.items()
                 current.update({name: one for name, one in known if name[0] == subscription.server})
         for gone in self._announced.keys() - current.keys():
-            self._unsubscribe(gone)
+            self._unsubscribe(gone, self._announced[gone][1])
         self._announced = current
-        for (server, _, _), announcement in current.items():
-            _send(server, announcement)
+        for (server, _, _), (announcement, signing_key) in current.items():
+            _send(server, announcement, signing_key)
 
     def unsubscribe(self) -> None:
         """Take everything back."""
-        for name in self._announced:
-            self._unsubscribe(name)
+        for name, (_, signing_key) in self._announced.items():
+            self._unsubscribe(name, signing_key)
 
     def stop(self) -> None:
         self.loop.running = False
@@ -75,10 +78,10 @@ class Announcer:
         if self._seconds == 1 or self._seconds % self._frequency == 0:
             self.announce()
 
-    def _unsubscribe(self, name: tuple[str, str, str]) -> None:
+    def _unsubscribe(self, name: tuple[str, str, str], signing_key: SigningKey | None) -> None:
         server, key, address = name
         log.info("unsubscribing %s (%s) from %s", key, address, server)
-        _send(server, Announcement(key, address, unsubscribe=True))
+        _send(server, Announcement(key, address, unsubscribe=True), signing_key)
 
     def _of(self, subscription: Subscription) -> Iterator[Announcement]:
         if subscription.check and not os.path.exists(subscription.check):
@@ -105,14 +108,25 @@ class Announcer:
         return listeners[subscription.socket].name
 
 
-def _send(server: str, announcement: Announcement) -> None:
+def _send(server: str, announcement: Announcement, signing_key: SigningKey | None) -> None:
     """Send one datagram. Nobody answers; what fails is logged and tried again in the next round."""
     try:
+        datagram = announcement.encode() if signing_key is None else _signed(announcement, signing_key)
         family, address = _resolve(server)
         with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
-            sock.sendto(announcement.encode(), address)
+            sock.sendto(datagram, address)
     except (OSError, ValueError) as error:
         log.warning("cannot announce %s to %s: %s", announcement.key, server, error)
+
+
+def _signed(announcement: Announcement, signing_key: SigningKey) -> bytes:
+    """Raises OSError when the key file cannot be read, ValueError when it is none."""
+    from fastrouter.signature import sign  # brings in cryptography, which few need
+
+    # One second more to unsubscribe, so that it is newer than what was announced in this same second.
+    now = int(time.time()) + announcement.unsubscribe  # noqa: TID251 - part of the format
+    with open(signing_key.pem, "rb") as file:
+        return sign(replace(announcement, unix=now).encode(), signing_key.digest, file.read())
 
 
 def _resolve(server: str) -> tuple[int, tuple[str, int] | str]:

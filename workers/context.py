@@ -37,6 +37,8 @@ class Context:
     state: SharedState
     caches: dict[str, Cache] = field(default_factory=dict)
     """By name; the first one is what an empty name means."""
+    signed_times: Cache | None = None
+    """Of each node that was ever announced with a signature, the highest time that was accepted."""
     router_listeners: list[Listener] = field(default_factory=list)
     app_listeners: list[Listener] = field(default_factory=list)
     shared_listeners: list[Listener] = field(default_factory=list)

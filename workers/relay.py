@@ -39,15 +39,14 @@ class ClientGone(Exception):
 def relay(session: "Session", sock: PlainSocket, node: Node, up: bytes) -> Generator[None, Event, int]:
     """Move bytes until the node has said everything; up is what it still has to be sent of the packet.
 
-    Returns 0, or the status that says how the node failed to answer. Raises ClientGone, and TimeoutError when
-    it was the client that made no move.
+    Returns 0, or the status that says how the node failed to answer.
+    Raises ClientGone, and TimeoutError when it was the client that made no move.
     """
     router, client, node_fd = session.router, session.client, session.node_fd
     resume, buffer, body = session.resume, router.buffer, session.body
     received, uploaded = 0, len(session.packet)
-    left = session.body_left
+    left, down = session.body_left, b""
     up = _begin(session, node, up)
-    down = b""
     node_events = client_events = 0
     try:
         while True:
@@ -80,8 +79,7 @@ def relay(session: "Session", sock: PlainSocket, node: Node, up: bytes) -> Gener
                     data = read_client(client, len(buffer))
                     if data:
                         session.repeatable = False
-                        up = send(sock, data)
-                        uploaded += len(data)
+                        up, uploaded = send(sock, data), uploaded + len(data)
                         left = left and max(left - len(data), 0)
                     elif data is not None:
                         left = _ENDED

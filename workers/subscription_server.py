@@ -5,14 +5,17 @@ import os
 import select
 import signal
 import socket
+import struct
 import time
 from collections.abc import Callable
 
+from fastrouter.admission import Admission, Sender
 from fastrouter.shared import EVERY_SLOT, Delta, Table, read_failures
 from fastrouter.subscription import (
     MAX_DATAGRAM,
     Announcement,
     AnnouncementError,
+    Reason,
     parse_announcement,
     pool_hash,
 )
@@ -32,6 +35,10 @@ _QUEUE = 16384
 
 _REFUSALS_LOGGED = 10
 """In a second; a flood of bad datagrams must not become a flood of lines."""
+
+
+_CREDENTIALS = struct.Struct("3i")
+"""Process, user and group (struct ucred, unix(7))."""
 
 
 def run_subscription_server(context: Context, index: int, ready: Callable[[], None]) -> int:
@@ -64,6 +71,8 @@ class SubscriptionServer:
         by_app = {listener.name for listener in context.app_listeners}
         self._own = {listener.name for listener in context.router_listeners} - by_app
         self._refused = 0
+        self._admission = _admission(context)
+        self._wants_credentials = context.options.subscription.credentials
         pid = os.getpid()
         self._as_subscription = f"[uwsgi-subscription for pid {pid}]"
         self._as_router = f"[uWSGI fastrouter pid {pid}]"
@@ -84,21 +93,37 @@ class SubscriptionServer:
         sock = self._sockets[event[0]]
         for _ in range(_BATCH):
             try:
-                datagram, sender = sock.recvfrom(MAX_DATAGRAM + 1)
+                datagram, sender = self._read(sock)
             except BlockingIOError:
                 return False
-            host = sender[0].partition("%")[0] if isinstance(sender, tuple) else ""
             try:
-                self._take(parse_announcement(datagram, host))
+                self._take(datagram, sender)
             except AnnouncementError as error:
-                self._refuse(str(error), host)
+                self._refuse(error, sender)
             except TableFull:
-                self._refuse("the table is full (subscription-max-nodes)", host)
+                full = "the table is full (subscription-max-nodes)"
+                self._refuse(AnnouncementError(full, Reason.TABLE_FULL), sender)
         return True
 
-    def _take(self, announcement: Announcement) -> None:
+    def _read(self, sock: socket.socket) -> tuple[bytes, Sender]:
+        if not self._wants_credentials or sock.family != socket.AF_UNIX:
+            datagram, address = sock.recvfrom(MAX_DATAGRAM + 1)
+            return datagram, Sender(address[0].partition("%")[0] if isinstance(address, tuple) else "")
+        datagram, about, _, _ = sock.recvmsg(MAX_DATAGRAM + 1, socket.CMSG_SPACE(_CREDENTIALS.size))
+        for level, kind, data in about:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS):
+                _, uid, gid = _CREDENTIALS.unpack(data)
+                return datagram, Sender("", uid, gid)
+        return datagram, Sender()
+
+    def _take(self, datagram: bytes, sender: Sender) -> None:
+        # What is signed has to say itself where its node is; who sent it is not covered.
+        host = "" if self._admission.checks_signatures else sender.host
+        announcement = parse_announcement(datagram, host)
         if announcement.address in self._own:
-            raise AnnouncementError(f"{announcement.address} is this router itself")
+            raise AnnouncementError(f"{announcement.address} is this router itself", Reason.OWN_ADDRESS)
+        now = int(time.time())  # noqa: TID251 - what is signed carries an absolute time
+        self._admission.admit(datagram, announcement, sender, now)
         outcome, delta = self._table.announce(announcement, time.monotonic())
         if outcome is Outcome.UNKNOWN:
             return
@@ -114,12 +139,12 @@ class SubscriptionServer:
         elif outcome is Outcome.REMOVED:
             log.info("%s %s => marking %s as failed", self._as_router, key, address)
 
-    def _refuse(self, reason: str, host: str) -> None:
-        self._cells[Table.REFUSED] += 1
+    def _refuse(self, error: AnnouncementError, sender: Sender) -> None:
+        self._cells[Table.REFUSED + error.reason] += 1
         self._refused += 1
         if self._refused <= _REFUSALS_LOGGED:
-            origin = host or "a local sender"
-            log.warning("%s refused an announcement from %s: %s", self._as_subscription, origin, reason)
+            origin = sender.host or "a local sender"
+            log.warning("%s refused an announcement from %s: %s", self._as_subscription, origin, error)
 
     def _acknowledge(self, announcement: Announcement) -> None:
         """Tell the socket that an announcement names that its node was taken."""
@@ -176,3 +201,20 @@ class SubscriptionServer:
         os.write(event[0], Delta(self._cells[Table.GENERATION], EVERY_SLOT).encode())
         self._behind.remove(event[0])
         self.loop.unwatch(event[0])
+
+
+def _admission(context: Context) -> Admission:
+    options = context.options.subscription
+    keys = None
+    if options.sign_check is not None:
+        from fastrouter.signature import KeyFiles  # brings in cryptography, which few need
+
+        keys = KeyFiles(options.sign_check.digest, options.sign_check.directory)
+    return Admission(
+        keys,
+        context.signed_times,
+        options.sign_tolerance,
+        options.sign_skip_uid,
+        options.credentials_check,
+        options.credentials,
+    )

@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 
 from configobj.validate import ValidateError, Validator
 
+from fastrouter.subscriber import DIGEST_NAMES
+
 __all__ = [
     "NONE",
     "OPTIONAL",
@@ -36,6 +38,15 @@ class MappingSource:
     @property
     def is_file(self) -> bool:
         return self.script.endswith(".py") or "/" in self.script
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SignCheck:
+    """How signatures are checked."""
+
+    digest: str
+    directory: str
+    """Of the public keys."""
 
 
 REQUIRED, OPTIONAL, NONE = "required", "optional", "none"
@@ -160,6 +171,13 @@ def _mapping(value: str) -> MappingSource:
     return MappingSource(script, function)
 
 
+def _sign_check(value: str) -> SignCheck:
+    digest, _, directory = value.partition(":")
+    if digest.upper() not in DIGEST_NAMES or not directory:
+        raise ValidateError(f"DIGEST:DIRECTORY, DIGEST one of {', '.join(DIGEST_NAMES)}")
+    return SignCheck(digest.upper(), directory)
+
+
 _VALIDATOR = Validator(
     {
         "flag": _flag,
@@ -172,6 +190,7 @@ _VALIDATOR = Validator(
         "string": _string,
         "position": _position,
         "mapping": _mapping,
+        "sign_check": _sign_check,
     }
 )
 

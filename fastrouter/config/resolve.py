@@ -47,7 +47,6 @@ _UNSUPPORTED = {
     "fastrouter": "not supported by this version",
     "fastrouter-emperor-socket": "not supported, because there is no emperor here whom to ask for instances",
     "fastrouter-defer-connect-timeout": "not supported, because there is no emperor here to wait for",
-    "subscriptions": "not supported: this version cannot check announcements",
     "subscription": "not supported by this version",
     "cache-udp-node": "not supported, because caches are not replicated by datagrams here",
     "cache-udp-server": "not supported, because caches are not replicated by datagrams here",

@@ -89,6 +89,17 @@ def _subscription_servers(options: Options) -> _Problems:
             yield name, position, text, "expected HOST:PORT or the path of a UNIX socket"
         elif isinstance(binding, Unix) and binding.abstract:
             yield name, position, text, "uWSGI cannot announce to abstract sockets; give a path"
+        elif options.subscription.credentials and not isinstance(binding, Unix):
+            yield name, position, text, "subscriptions-use-credentials needs the path of a UNIX socket"
+    for option, asked in (
+        ("subscriptions-credentials-check", options.subscription.credentials_check),
+        ("subscriptions-sign-skip-uid", options.subscription.sign_skip_uid),
+    ):
+        if asked and not options.subscription.credentials:
+            yield option, 0, str(asked[0]), "without subscriptions-use-credentials nobody is known"
+    check = options.subscription.sign_check
+    if check is not None and not os.path.isdir(os.path.join(options.master.chdir or ".", check.directory)):
+        yield "subscriptions-sign-check", 0, check.directory, "there is no such directory"
 
 
 def _caches(options: Options) -> _Problems:

@@ -54,7 +54,7 @@ def test_subscribe2(text, expected):
         (["127.0.0.1:7000"], [], "SERVER:KEY"),
         (["127.0.0.1:7000:"], [], "SERVER:KEY"),
         (["=x=1.1.1.1:1:a"], [], "shared socket"),
-        (["1.1.1.1:1:a,5,SHA1:/k.pem"], [], "signed"),
+        (["1.1.1.1:1:a,5,SHA9:/k.pem"], [], "DIGEST one of SHA1"),
         (["1.1.1.1:1:a,x"], [], "whole number"),
         ([], ["server=1.1.1.1:1"], "server=ADDRESS,key=KEY"),
         ([], ["server=1.1.1.1:1,key=a,wieght=3"], "wieght"),

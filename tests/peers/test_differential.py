@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
-from differential import announcements, failures, forwarders, keys, program, sessions
+from differential import announcements, failures, forwarders, keys, program, sessions, signed
 from differential.stage import Stage
 from harness import ROOT
 
@@ -16,7 +16,9 @@ from fastrouter.config.option import declared
 from fastrouter.options import RouterOptions
 
 GROUPS = [
-    group for room in (keys, forwarders, failures, sessions, announcements, program) for group in room.GROUPS
+    group
+    for room in (keys, forwarders, failures, sessions, announcements, signed, program)
+    for group in room.GROUPS
 ]
 
 

@@ -204,7 +204,7 @@ endif =
         ("listen = --5", "router.ini:2: listen = --5: expected a whole number of at least 1"),
         ("fastrouter-emperor-socket = x:1", "router.ini:2: fastrouter-emperor-socket: not supported, because"),
         ("http = :80", "router.ini:2: http: there is no HTTP router here"),
-        ("subscriptions-sign-check = SHA1:/k", "cannot check announcements"),
+        ("subscriptions-sign-check = SHA1", "expected DIGEST:DIRECTORY"),
         ("include = /no/file.ini", "router.ini:2: include = /no/file.ini: No such file or directory"),
         ("procname = @(/no/file)", "router.ini:2: procname = @(/no/file): No such file or directory"),
         ("for = a b", "router.ini:2: for has no end"),
