@@ -46,6 +46,7 @@ class Halves:
             start = (2 * slot + (sequence & 1)) * self._size
             checksum, size = HEAD.unpack_from(self._memory, start)
             start += HEAD.size
+            size = min(size, self._size - HEAD.size)
             record = bytes(self._memory[start : start + size])
             if zlib.crc32(record) == checksum and self._cells[at] == sequence:
                 return record

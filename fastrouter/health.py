@@ -1,11 +1,11 @@
 """Which nodes are fit for a request: those that fail again and again rest, and come back by degrees.
 
-A failure is a connection that closed without an answer, or none in time. (A node that cannot be connected to
-is another matter: an announced one leaves the table, a configured one is left out for its gracetime.) After
-max_fails of them in a row, as one worker sees it, a node rests for 1 second, then 2, 4, up to 64. After a
-rest it is on trial: one request at a time, then two, four, and so on with every answer, until nothing tells
-it from the others; a failure on trial is another, longer rest. All workers see rests and trials in shared
-memory.
+A failure is a connection that closed without an answer, or gave none in time. (A node that cannot be
+connected to is another matter: an announced one leaves the table, a configured one is left out for its
+gracetime.) After max_fails of them in a row, as one worker sees it, a node rests for 1 second, then 2, 4, up
+to 64. After a rest it is on trial: one request beside those that it had, then two, four, and so on with every
+answer, and with every few seconds that pass, until nothing tells it from the others; a failure on trial is
+another, longer rest. All workers see rests and trials in shared memory.
 
 Who is alone never rests: a bad answer is no worse than none.
 """
@@ -23,8 +23,12 @@ _LONGEST_REST = 64
 _WELL = 64
 """Requests at a time that end a trial."""
 
+_STEP = 4 * _SECOND
+"""Time that counts as much as an answer on trial: the one request may be a long one."""
+
 _RESTS, _TRIAL = 1, 2
-"""Where these cells are, from a node's REST."""
+"""Where these cells are, from a node's REST. TRIAL has the requests that the node had when its rest began in
+its upper half, and in the lower how many it may have beside those."""
 
 
 class Health:
@@ -47,7 +51,7 @@ class Health:
 
     def answered(self, node: Node) -> None:
         node.failures = 0
-        if self._cells[node.rest_at]:
+        if self._cells[node.rest_at] and not self.is_resting(node):
             self._extend_trial(node)
 
     def failed(self, node: Node) -> int:
@@ -62,7 +66,7 @@ class Health:
         rests = self._cells[node.rest_at + _RESTS] + 1
         seconds: int = min(2 ** min(rests - 1, 32), _LONGEST_REST)
         self._cells[node.rest_at + _RESTS] = rests
-        self._cells[node.rest_at + _TRIAL] = 1
+        self._cells[node.rest_at + _TRIAL] = self._counters.active(node) << 32 | 1
         self._cells[node.rest_at] = time.monotonic_ns() + seconds * _SECOND
         return seconds
 
@@ -71,12 +75,17 @@ class Health:
             return True  # it was chosen all the same, so there is nobody else
         if all(self._cells[peer.rest_at] for peer in node.peers):
             return True
-        allowed: int = self._cells[node.rest_at + _TRIAL]
-        return self._counters.active(node) <= allowed
+        trial: int = self._cells[node.rest_at + _TRIAL]
+        waited = time.monotonic_ns() - self._cells[node.rest_at]
+        allowed = (trial & 0xFFFFFFFF) << min(waited // _STEP, 32)
+        return allowed > _WELL or self._counters.active(node) <= (trial >> 32) + allowed
 
     def _extend_trial(self, node: Node) -> None:
-        allowed = 2 * self._cells[node.rest_at + _TRIAL]
-        self._cells[node.rest_at + _TRIAL] = allowed
-        if allowed > _WELL:
+        trial = self._cells[node.rest_at + _TRIAL]
+        allowed = 2 * (trial & 0xFFFFFFFF)
+        waited = time.monotonic_ns() - self._cells[node.rest_at]
+        if allowed << min(waited // _STEP, 32) > _WELL:
             self._cells[node.rest_at + _RESTS] = 0
             self._cells[node.rest_at] = 0
+        else:
+            self._cells[node.rest_at + _TRIAL] = trial >> 32 << 32 | allowed

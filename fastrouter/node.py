@@ -24,6 +24,7 @@ class Node:
         "max_conns",
         "order",
         "peers",
+        "points",
         "record",
         "rest_at",
         "slot",
@@ -52,6 +53,8 @@ class Node:
         self.rest_at = layout.slot_cell(slot, Slot.REST)
         self.peers: Sequence[Node] = ()
         """The nodes of its pool, itself included; none when it is in no pool."""
+        self.points: list[int] = []
+        """Its places on the ring that clients' addresses are hashed to, as far as they were needed."""
         self.failures = 0
         """Requests that failed in a row, as this worker saw them."""
 

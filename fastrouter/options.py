@@ -20,6 +20,7 @@ from fastrouter.config.option import (
     many,
     one,
 )
+from fastrouter.subscriber import SigningKey
 
 __all__ = [
     "GROUPS",
@@ -50,6 +51,15 @@ class RouterOptions(Group):
     to: list[str] = many("text", "forward to the node at ADDRESS, in turn with the others", metavar="ADDRESS")
     subscription_server: list[str] = many(
         "text", "take announcements on ADDRESS, a UDP address or the path of a UNIX socket", metavar="ADDRESS"
+    )
+    resubscribe: list[str] = many(
+        "text",
+        "announce this router, in its nodes' stead, to the subscription server at ADDRESS",
+        metavar="ADDRESS",
+    )
+    resubscribe_bind: str = one("text", "", "send those announcements from HOST:PORT", metavar="HOST:PORT")
+    resubscribe_sign: SigningKey | None = one(
+        "signing_key", None, "sign them with the private key in FILE", metavar="DIGEST:FILE"
     )
     use_base: str = one(
         "text",

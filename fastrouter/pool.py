@@ -1,7 +1,7 @@
 """A pool: the live nodes of one key, and which of them is next."""
 
-from bisect import insort
-from collections.abc import Sequence
+from bisect import bisect, insort
+from collections.abc import Iterator, Sequence
 
 from fastrouter.balance import ALGORITHMS, Balancer
 from fastrouter.counters import NodeCounters
@@ -29,9 +29,9 @@ class Balancing:
         """The same, but for the algorithm: in turn, from the first (uWSGI 2.0.31 behaviour)."""
         return Balancing("wrr", 0.0, self.max_conns, self.counters, self.health)
 
-    def balancer(self, nodes: Sequence[Node], asked_for: str) -> Balancer:
+    def balancer(self, nodes: Sequence[Node], asked_for: str, phase: float) -> Balancer:
         make = ALGORITHMS.get(asked_for) or ALGORITHMS[self.algorithm]
-        return make(nodes, self.phase, self.counters.active)
+        return make(nodes, phase, self.counters.active)
 
 
 class Pool:
@@ -41,9 +41,12 @@ class Pool:
         self.nodes: list[Node] = []
         self._balancing = balancing
         self._health = balancing.health
+        self._groups: list[list[Node]] = []
+        """The nodes of each backup level, lowest first, and those that rest, as the last resort."""
         self._balancers: list[Balancer] = []
-        """One for each backup level, lowest first, and one for the nodes that rest, as the last resort."""
+        """One for each group."""
         self._resting: list[Node] = []
+        self._last: Node | None = None
 
     def add(self, node: Node) -> None:
         insort(self.nodes, node, key=lambda node: node.order)
@@ -54,21 +57,25 @@ class Pool:
         self.nodes.remove(node)
         self._balancers = []
 
-    def pick(self, remote: bytes, tried: Sequence[Node] = ()) -> Node | None:
-        """The next node for the client at remote, none of those tried; None when there is no other."""
+    def pick(self, remote: bytes) -> Node:
+        """The next node for the client at remote; the pool must not be empty."""
         if not self._balancers or (self._resting and self._someone_has_rested()):
             self._arrange()
-        at = 0
-        while at < len(self._balancers):
-            node = self._balancers[at].pick(remote, tried)
-            if node is None:
-                at += 1
-            elif self._health.is_resting(node) and node not in self._resting:
-                self._arrange()
-                at = 0
-            else:
-                return node
-        return None
+        node = self._balancers[0].pick(remote)
+        while self._health.is_resting(node) and node not in self._resting:
+            self._arrange()
+            node = self._balancers[0].pick(remote)
+        self._last = node
+        return node
+
+    def others(self, first: Node) -> Iterator[Node]:
+        """All nodes but first, each once: those of its level from there on, then those of the next."""
+        for group in list(self._groups):
+            start = group.index(first) + 1 if first in group else 0
+            for step in range(len(group)):
+                node = group[(start + step) % len(group)]
+                if node is not first:
+                    yield node
 
     def _someone_has_rested(self) -> bool:
         return not all(self._health.is_resting(node) for node in self._resting)
@@ -77,10 +84,19 @@ class Pool:
         self._resting = [node for node in self.nodes if self._health.is_resting(node)]
         levels: dict[int, list[Node]] = {}
         for node in self.nodes:
-            if node not in self._resting:
+            if not self._resting or node not in self._resting:
                 levels.setdefault(node.backup, []).append(node)
-        groups = [levels[level] for level in sorted(levels)]
+        self._groups = [levels[level] for level in sorted(levels)]
         if self._resting:
-            groups.append(self._resting)
+            self._groups.append(self._resting)
         asked_for = self.nodes[0].record.algorithm.decode("ascii", "replace") if self.nodes else ""
-        self._balancers = [self._balancing.balancer(group, asked_for) for group in groups]
+        self._balancers = [
+            self._balancing.balancer(group, asked_for, self._phase(group)) for group in self._groups
+        ]
+
+    def _phase(self, group: list[Node]) -> float:
+        """Go on behind the node that was picked last, whatever has changed since."""
+        if self._last is None:
+            return self._balancing.phase
+        orders = [node.order for node in group]
+        return bisect(orders, self._last.order) % len(group) / len(group)

@@ -2,7 +2,7 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 
 from fastrouter.address import AddressError
 from fastrouter.node import Node
@@ -55,15 +55,23 @@ class Routes:
         emptied = self._emptied.get(key)
         return emptied is not None and time.monotonic() - emptied < _REMEMBERED
 
-    def pick(self, key: bytes, remote: bytes, tried: Sequence[Node]) -> Node | None:
-        """The next live node of key for the client at remote, none of those tried."""
+    def pick(self, key: bytes, remote: bytes) -> Node | None:
+        """The next live node of key for the client at remote."""
         pool = self.pools.get(key)
         while pool is not None and pool.nodes:
-            node = pool.pick(remote, tried)
-            if node is None or self._cells[node.mark_at] != node.id:
+            node = pool.pick(remote)
+            if self._cells[node.mark_at] != node.id:
                 return node
             self.drop(node)  # another worker has found it dead
         return None
+
+    def others(self, key: bytes, first: Node) -> Iterator[Node]:
+        """The other live nodes of key, from first on."""
+        pool = self.pools.get(key)
+        if pool is not None:
+            for node in pool.others(first):
+                if self._cells[node.mark_at] != node.id and self._by_slot.get(node.slot) is node:
+                    yield node
 
     def mark_failed(self, node: Node) -> bool:
         """Tell every worker that a node cannot be reached. False if that was known already."""

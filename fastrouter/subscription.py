@@ -59,6 +59,8 @@ class Announcement:
     """Balancing that the node asks for in its pool (uWSGI 2.1: ``algo``)."""
     max_conns: int = 0
     """Most requests at a time, 0 for no limit. Not in uWSGI."""
+    via: tuple[str, ...] = ()
+    """The routers that it was passed on by, first to last. Not in uWSGI."""
     unix: int = 0
     """When it was made, in seconds of the epoch, and one more to unsubscribe; 0 unless it is signed."""
     notify: str = ""
@@ -81,6 +83,8 @@ class Announcement:
             pairs.append((b"algo", _bytes(self.algorithm)))
         if self.max_conns:
             pairs.append((b"max_conns", b"%d" % self.max_conns))
+        if self.via:
+            pairs.append((b"via", _bytes(",".join(self.via))))
         if self.notify:
             pairs.append((b"notify", _bytes(self.notify)))
         if self.unix:
@@ -118,6 +122,7 @@ def parse_announcement(datagram: bytes, sender: str = "") -> Announcement:
         backup=min(number[b"backup"], MAX_BACKUP),
         algorithm=_text(values.get(b"algo", b"")),
         max_conns=min(number[b"max_conns"], MAX_CONNS),
+        via=tuple(name for name in _text(values.get(b"via", b"")).split(",") if name),
         unix=number[b"unix"],
         notify=_text(values.get(b"notify", b"")),
     )

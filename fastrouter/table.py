@@ -60,6 +60,10 @@ class SubscriptionTable:
     def __len__(self) -> int:
         return len(self._by_age)
 
+    def __contains__(self, key: str) -> bool:
+        """Whether a key has nodes."""
+        return key in self._pools
+
     def announce(self, announcement: Announcement, now: float) -> tuple[Outcome, Delta | None]:
         """Add, refresh or remove the announced node at monotonic second now.
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from fastrouter.shared import App, Worker
-from master.child import Child
+from master.child import Child, State
 from workers.context import Context
 
 __all__ = ["Harakiri"]
@@ -20,12 +20,16 @@ log = logging.getLogger("fastrouter")
 
 _SECOND = 1_000_000_000
 
+_PAUSED = 3 * _SECOND // 2
+"""Nanoseconds between two looks, which are a second apart at most, that say that time was lost."""
+
 
 class Harakiri:
     """Kills those who are overdue."""
 
     def __init__(self, context: Context) -> None:
         self._state = context.state
+        self._looked = time.monotonic_ns()
         self._threads = context.options.app.threads
         app, router = context.options.app.harakiri, context.options.router.harakiri
         self._limits: dict[str, tuple[int, Callable[[int], Iterator[tuple[memoryview, int]]], str]] = {}
@@ -40,8 +44,12 @@ class Harakiri:
         if not self._limits:
             return
         now = time.monotonic_ns()
+        paused = now - self._looked > _PAUSED
+        self._looked = now
+        if paused:
+            return  # the whole machine stood still, or this process; the others may not have noticed yet
         for child in children:
-            if child.role.name in self._limits and child.is_alive:
+            if child.role.name in self._limits and child.state is State.READY:
                 limit, cells_of, called = self._limits[child.role.name]
                 overdue = False
                 for cells, at in cells_of(child.index):

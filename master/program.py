@@ -182,6 +182,9 @@ def _announce_start(context: Context) -> None:
     used, *shadowed = [field.replace("_", "-") for field in context.options.router.forwarders] or [""]
     for name in shadowed:
         log.warning("fastrouter-%s has no effect beside fastrouter-%s", name, used)
+    unlimited = ("use-cache", "use-pattern", "use-base", "use-code-string")
+    if context.options.router.max_conns and used in unlimited:
+        log.warning("fastrouter-max-conns has no effect beside fastrouter-%s", used)
     if context.router_listeners and not used:
         log.warning("the router has no way to find a node: every request will be closed")
 

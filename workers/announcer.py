@@ -3,13 +3,11 @@
 import logging
 import os
 import signal
-import socket
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 from fastrouter.subscriber import SigningKey, Subscription, parse_subscriptions
 from fastrouter.subscription import Announcement
+from workers.announcing import send_announcement
 from workers.context import Context
 from workers.loop import Loop
 
@@ -62,7 +60,7 @@ class Announcer:
             self._unsubscribe(gone, self._announced[gone][1])
         self._announced = current
         for (server, _, _), (announcement, signing_key) in current.items():
-            _send(server, announcement, signing_key)
+            send_announcement(server, announcement, signing_key)
 
     def unsubscribe(self) -> None:
         """Take everything back."""
@@ -81,7 +79,7 @@ class Announcer:
     def _unsubscribe(self, name: tuple[str, str, str], signing_key: SigningKey | None) -> None:
         server, key, address = name
         log.info("unsubscribing %s (%s) from %s", key, address, server)
-        _send(server, Announcement(key, address, unsubscribe=True), signing_key)
+        send_announcement(server, Announcement(key, address, unsubscribe=True), signing_key)
 
     def _of(self, subscription: Subscription) -> Iterator[Announcement]:
         if subscription.check and not os.path.exists(subscription.check):
@@ -106,33 +104,3 @@ class Announcer:
         context = self._context
         listeners = context.shared_listeners if subscription.shared else context.app_listeners
         return listeners[subscription.socket].name
-
-
-def _send(server: str, announcement: Announcement, signing_key: SigningKey | None) -> None:
-    """Send one datagram. Nobody answers; what fails is logged and tried again in the next round."""
-    try:
-        datagram = announcement.encode() if signing_key is None else _signed(announcement, signing_key)
-        family, address = _resolve(server)
-        with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
-            sock.sendto(datagram, address)
-    except (OSError, ValueError) as error:
-        log.warning("cannot announce %s to %s: %s", announcement.key, server, error)
-
-
-def _signed(announcement: Announcement, signing_key: SigningKey) -> bytes:
-    """Raises OSError when the key file cannot be read, ValueError when it is none."""
-    from fastrouter.signature import sign  # brings in cryptography, which few need
-
-    # One second more to unsubscribe, so that it is newer than what was announced in this same second.
-    now = int(time.time()) + announcement.unsubscribe  # noqa: TID251 - part of the format
-    with open(signing_key.pem, "rb") as file:
-        return sign(replace(announcement, unix=now).encode(), signing_key.digest, file.read())
-
-
-def _resolve(server: str) -> tuple[int, tuple[str, int] | str]:
-    """Where a server is now. A name may mean another machine than a round ago."""
-    host, colon, port = server.rpartition(":")
-    if not colon or server.startswith("/"):
-        return socket.AF_UNIX, server
-    found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_DGRAM)
-    return found[0][0], (str(found[0][4][0]), int(port))

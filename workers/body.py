@@ -3,7 +3,6 @@
 A body of up to so many bytes goes to the end of the packet, a larger one into a file without a name.
 """
 
-import logging
 import tempfile
 from collections.abc import Callable, Generator
 from select import EPOLLIN
@@ -17,26 +16,33 @@ if TYPE_CHECKING:
 
 __all__ = ["BodyFile", "BufferingFailed", "buffer_body"]
 
-log = logging.getLogger("fastrouter")
-
 _CHUNK = 1 << 18
 
 
 class BufferingFailed(Exception):
-    """The file cannot be written."""
+    """The file cannot be made or written."""
 
 
 class BodyFile:
-    """The rest of a body, in a file."""
+    """The rest of a body, in a file without a name."""
 
     def __init__(self, directory: str) -> None:
-        """Raises OSError."""
-        self._file: IO[bytes] = tempfile.TemporaryFile(dir=directory or None, buffering=0)  # noqa: SIM115 - closed with the session
+        """Raises BufferingFailed."""
+        self._directory = directory or tempfile.gettempdir()
+        try:
+            self._file: IO[bytes] = tempfile.TemporaryFile(  # noqa: SIM115 - closed with the session
+                dir=self._directory, buffering=0
+            )
+        except OSError as error:
+            raise self._failed(error) from None
 
     def write(self, data: bytes) -> None:
-        """Raises OSError."""
-        while data:
-            data = data[self._file.write(data) :]
+        """Raises BufferingFailed."""
+        try:
+            while data:
+                data = data[self._file.write(data) :]
+        except OSError as error:
+            raise self._failed(error) from None
 
     def rewind(self) -> None:
         self._file.seek(0)
@@ -48,6 +54,9 @@ class BodyFile:
     def close(self) -> None:
         self._file.close()
 
+    def _failed(self, error: OSError) -> BufferingFailed:
+        return BufferingFailed(f"cannot buffer a body in {self._directory}: {error.strerror}")
+
 
 def buffer_body(session: "Session") -> Generator[None, Event, None]:
     """Read the rest of the body. Raises ClientGone, BufferingFailed."""
@@ -57,15 +66,8 @@ def buffer_body(session: "Session") -> Generator[None, Event, None]:
         yield from _read(session, data.extend)
         session.packet = bytes(data)
     else:
-        try:
-            session.body = BodyFile(router.post_buffering_dir)
-            yield from _read(session, session.body.write)
-        except OSError as error:
-            if error.errno is None:
-                raise  # a TimeoutError of the loop's
-            where = router.post_buffering_dir or tempfile.gettempdir()
-            log.error("cannot buffer a body of %d bytes in %s: %s", session.body_size, where, error.strerror)
-            raise BufferingFailed from None
+        session.body = BodyFile(router.post_buffering_dir)
+        yield from _read(session, session.body.write)
     session.repeatable = session.idempotent
 
 
@@ -74,14 +76,13 @@ def _read(session: "Session", put: Callable[[bytes], object]) -> Generator[None,
     left = session.body_left or 0
     router.loop.watch(client, EPOLLIN, session.resume)
     while left:
+        yield  # after every chunk: a client that is faster than the disk must not have the worker for itself
+        session.touched = router.seconds
         data = read_client(client, min(left, _CHUNK))
-        if data is None:
-            yield
-            session.touched = router.seconds
-        elif data:
+        if data:
             put(data)
             left -= len(data)
-        else:
+        elif data is not None:
             raise ClientGone("closed in the middle of the body")
     router.loop.unwatch(client)
     session.body_left = 0

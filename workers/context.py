@@ -1,5 +1,6 @@
 """What the master prepares before it forks, and every child works with."""
 
+import secrets
 import socket
 from dataclasses import dataclass, field
 
@@ -35,6 +36,8 @@ class Context:
 
     options: Options
     state: SharedState
+    name: str = field(default_factory=lambda: secrets.token_hex(4))
+    """Tells this program from all others that announcements come by."""
     caches: dict[str, Cache] = field(default_factory=dict)
     """By name; the first one is what an empty name means."""
     signed_times: Cache | None = None

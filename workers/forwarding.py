@@ -9,29 +9,35 @@ from fastrouter.forwarders.path import PathForwarder, base_template, pattern_tem
 from fastrouter.forwarders.static import StaticForwarder
 from fastrouter.forwarders.subscription import SubscriptionForwarder, lookups
 from fastrouter.forwarders.unlisted import UnlistedNodes
-from fastrouter.node import configured
+from fastrouter.node import Node, configured
 from fastrouter.pool import Balancing
 from fastrouter.routes import Routes
 from workers.context import Context
 from workers.mapping import load_mapping
 
-__all__ = ["make_forwarder"]
+__all__ = ["make_fallback", "make_forwarder"]
 
 
-def make_forwarder(context: Context, index: int, routes: Routes, balancing: Balancing) -> Forwarder:
-    """The one that counts, and its fallbacks, for router worker number index.
-
-    Raises LoadError for a mapping function that is not there; what its script raises passes through.
-    """
+def make_fallback(context: Context) -> list[Node]:
+    """The nodes to turn to when another has failed."""
     options, layout = context.options.router, context.state.layout
-    forwarder = _chosen(context, index, routes, balancing)
-    if not options.fallback:
-        return forwarder
-    nodes = [
+    return [
         configured(address, slot, layout, max_conns=options.max_conns)
         for slot, address in enumerate(options.fallback, len(options.to))
     ]
-    return FallbackForwarder(forwarder, nodes, options.fallback_on_no_key)
+
+
+def make_forwarder(
+    context: Context, index: int, routes: Routes, balancing: Balancing, fallback: list[Node]
+) -> Forwarder:
+    """The forwarder that counts, for router worker number index.
+
+    Raises LoadError for a mapping function that is not there; what its script raises passes through.
+    """
+    forwarder = _chosen(context, index, routes, balancing)
+    if fallback and context.options.router.fallback_on_no_key:
+        return FallbackForwarder(forwarder, fallback)
+    return forwarder
 
 
 def _chosen(context: Context, index: int, routes: Routes, balancing: Balancing) -> Forwarder:
@@ -48,7 +54,8 @@ def _chosen(context: Context, index: int, routes: Routes, balancing: Balancing) 
             return CodeForwarder(lambda: load_mapping(source, context.options.app), name, unlisted)
         case "use_socket":
             listener = context.app_listeners[options.use_socket or 0]
-            return FixedForwarder(configured(listener.name, options.configured_slots - 1, layout))
+            slot = options.configured_slots - 1
+            return FixedForwarder(configured(listener.name, slot, layout, max_conns=options.max_conns))
         case "use_pattern":
             return PathForwarder(pattern_template(options.use_pattern), unlisted)
         case "subscription_server":

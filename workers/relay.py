@@ -18,7 +18,7 @@ from workers.loop import Event
 if TYPE_CHECKING:
     from workers.session import Session
 
-__all__ = ["ClientGone", "linger", "read_client", "relay", "send"]
+__all__ = ["Bytes", "ClientGone", "linger", "read_client", "relay", "send"]
 
 _GONE = EPOLLHUP | EPOLLERR
 
@@ -36,17 +36,21 @@ class ClientGone(Exception):
     """There is nobody to answer any more."""
 
 
-def relay(session: "Session", sock: PlainSocket, node: Node, up: bytes) -> Generator[None, Event, int]:
-    """Move bytes until the node has said everything; up is what it still has to be sent of the packet.
+Bytes = bytes | memoryview
+"""What is to be sent: as a view where it is large, so that what was sent is cut off without a copy."""
+
+
+def relay(session: "Session", sock: PlainSocket, node: Node, rest: Bytes) -> Generator[None, Event, int]:
+    """Move bytes until the node has said everything; rest is what it still has to be sent of the packet.
 
     Returns 0, or the status that says how the node failed to answer.
     Raises ClientGone, and TimeoutError when it was the client that made no move.
     """
     router, client, node_fd = session.router, session.client, session.node_fd
     resume, buffer, body = session.resume, router.buffer, session.body
-    received, uploaded = 0, len(session.packet)
     left, down = session.body_left, b""
-    up = _begin(session, node, up)
+    up = _begin(session, node, rest)
+    received, uploaded = 0, len(session.packet) + (0 if rest else len(up))
     node_events = client_events = 0
     try:
         while True:
@@ -89,24 +93,25 @@ def relay(session: "Session", sock: PlainSocket, node: Node, up: bytes) -> Gener
     except TimeoutError:
         if down or not (up or left == 0 or left == _ENDED):
             raise  # it was not the node that everybody waited for
-        router.failed(session, node)
+        if not received:
+            router.failed(session, node)
         return 0 if received else TOO_LATE
     finally:
         router.counters.moved(node, uploaded - len(up), received)
-    if client_events:
-        router.loop.unwatch(client)
+        if client_events:
+            router.loop.unwatch(client)
     return _ended(session, node, received, left)
 
 
-def _begin(session: "Session", node: Node, up: bytes) -> bytes:
+def _begin(session: "Session", node: Node, rest: Bytes) -> Bytes:
     """Count the request; returns what the node has to be sent first."""
     router, body = session.router, session.body
     session.touched, session.limit = router.seconds, router.timeout
     router.counters.connected(node)
     if body is None:
-        return up
+        return rest
     body.rewind()
-    return up or body.read()
+    return rest or body.read()
 
 
 def _ended(session: "Session", node: Node, received: int, left: int | None) -> int:
@@ -142,7 +147,7 @@ def read_client(client: int, size: int) -> bytes | None:
         return None
 
 
-def send(sock: PlainSocket, data: bytes) -> bytes:
+def send(sock: PlainSocket, data: Bytes) -> Bytes:
     """Send to the node; returns what did not fit."""
     try:
         n = sock.send(data)
@@ -150,10 +155,10 @@ def send(sock: PlainSocket, data: bytes) -> bytes:
         return data
     except (BrokenPipeError, ConnectionResetError):
         return b""  # it takes no more, but its answer may be on the way
-    return data[n:] if n < len(data) else b""
+    return memoryview(data)[n:] if n < len(data) else b""
 
 
-def _write(client: int, data: bytes | memoryview) -> int:
+def _write(client: int, data: Bytes) -> int:
     """Write to the client; returns the number of bytes taken."""
     try:
         return os.write(client, data)

@@ -14,15 +14,17 @@ from fastrouter.pool import Balancing
 from fastrouter.routes import Routes
 from fastrouter.shared import Failure, Worker, read_deltas
 from workers.answers import TOO_LATE, UNAVAILABLE
+from workers.body import BodyFile, BufferingFailed
 from workers.context import Context
 from workers.fastrouter import read_request
-from workers.forwarding import make_forwarder
+from workers.forwarding import make_fallback, make_forwarder
 from workers.gate import Gate, Reason
 from workers.loop import Event, Loop
 from workers.process import BOOT_FAILURE, raise_descriptor_limit
 from workers.queue import Queue
 from workers.session import SWEEP, Session
 from workers.usercode import LoadError
+from workers.uwsgimodule import install_uwsgi_module
 
 __all__ = ["Router", "run_router"]
 
@@ -32,7 +34,7 @@ _RESERVED_DESCRIPTORS = 64
 """Kept out of the sessions' reach: listeners, pipes, the log, libraries."""
 
 _DESCRIPTORS = 2
-"""Of a session: its client's and its node's. One with a body in a file has a third for as long."""
+"""Of a session: its client's and its node's. With post-buffering there may be a file besides."""
 
 _CLOSED_AT_ONCE = frozenset({errno.EPIPE, errno.ECONNRESET})
 """Errors of a node that accepted and closed."""
@@ -45,9 +47,13 @@ _NOT_THE_NODES_FAULT = frozenset(
 
 def run_router(context: Context, index: int, ready: Callable[[], None]) -> int:
     """Be router worker number index until told to stop. Returns the exit code."""
+    context.state.worker_cells(index)[Worker.BUSY_SINCE] = 0  # a predecessor's turn is not this one's
+    install_uwsgi_module(context.caches, context.options.sockets.socket_timeout, index)
     try:
         router = Router(context, index)
-    except LoadError as error:
+        if router.post_buffering:
+            BodyFile(router.post_buffering_dir).close()
+    except (LoadError, BufferingFailed) as error:
         log.error("cannot route: %s", error)
         return BOOT_FAILURE
     except (Exception, SystemExit):
@@ -92,7 +98,8 @@ class Router:
         self.health = Health(context.state, self.counters, options.max_fails)
         self._cells = context.state.worker_cells(index)
         self._sessions: set[Session] = set()
-        by_descriptors = max((raise_descriptor_limit() - _RESERVED_DESCRIPTORS) // _DESCRIPTORS, 1)
+        each = _DESCRIPTORS + (1 if options.post_buffering else 0)
+        by_descriptors = max((raise_descriptor_limit() - _RESERVED_DESCRIPTORS) // each, 1)
         self._max_sessions = min(options.max_sessions or by_descriptors, by_descriptors)
         self._full_logged = -1
         self._gate = Gate(self.loop, context.router_listeners, context.app_listeners, self._admit)
@@ -104,7 +111,8 @@ class Router:
         algorithm, phase = context.options.subscription.algorithm, index / options.processes
         balancing = Balancing(algorithm, phase, options.max_conns, self.counters, self.health)
         self._routes = Routes(context.state, balancing)
-        self._forwarder = make_forwarder(context, index, self._routes, balancing)
+        self.fallback = make_fallback(context)
+        self._forwarder = make_forwarder(context, index, self._routes, balancing, self.fallback)
         self.candidates = self._forwarder.candidates
         self.knows = self._forwarder.knows
         if options.harakiri:
@@ -144,10 +152,17 @@ class Router:
             session.generator.close()
 
     def take(self, session: Session, node: Node) -> bool:
-        """Count a session's request as one of a node's. False when that has as many as it may have."""
+        """Count a session's request as one of a node's. False when that has as many as it may have.
+
+        Who comes when others wait for the same pool waits behind them.
+        """
+        if self.queue.waiting and self.queue.has_others(node.key, session):
+            return False
         self.counters.hold(node, 1)
         if self.health.admits(node):
             session.node = node
+            if session.waits_for is not None:
+                self.queue.discard(session)
             return True
         self.counters.hold(node, -1)
         return False
@@ -162,7 +177,8 @@ class Router:
                 session.sock.close()
                 session.sock = None
             self.counters.hold(node, -1)
-            self.queue.wake(session.key)
+            if self.queue.waiting:
+                self.queue.wake(node.key)
 
     def failed(self, session: Session, node: Node) -> None:
         """Count a node that gave no answer, and see whether it had better rest."""
@@ -190,7 +206,7 @@ class Router:
                 os.strerror(error),
             )
         if error not in _NOT_THE_NODES_FAULT:
-            if self._forwarder.mark_failed(node):
+            if node not in self.fallback and self._forwarder.mark_failed(node):
                 key = _text(session.key)
                 log.warning("[uwsgi-fastrouter] %s => marking %s as failed", key, node.address)
             self._report(Failure(node.slot, node.id))
@@ -211,6 +227,8 @@ class Router:
     def close(self, session: Session) -> None:
         """A session is over."""
         self.leave(session)
+        if session.waits_for is not None:
+            self.queue.discard(session)
         if session.body is not None:
             session.body.close()
         self.loop.forget(session.client)

@@ -9,15 +9,15 @@ import errno
 import logging
 import socket
 from _socket import socket as PlainSocket
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from select import EPOLLOUT
 from typing import TYPE_CHECKING
 
 from fastrouter.node import Node
-from workers.answers import BAD_REQUEST, FAILED, NO_NODE, UNAVAILABLE, answer
+from workers.answers import BAD_REQUEST, FAILED, NO_ANSWER, NO_NODE, UNAVAILABLE, answer
 from workers.body import BodyFile, BufferingFailed, buffer_body
 from workers.loop import Event
-from workers.relay import ClientGone, linger, relay, send
+from workers.relay import Bytes, ClientGone, linger, relay, send
 
 if TYPE_CHECKING:
     from workers.router import Router
@@ -61,6 +61,8 @@ class Session:
         "router",
         "sock",
         "touched",
+        "waits_for",
+        "woken",
     )
 
     def __init__(self, router: "Router", client: int) -> None:
@@ -75,6 +77,10 @@ class Session:
         self.limit = router.timeout
         """Seconds without an event after which TimeoutError is thrown in."""
         self.old = False
+        self.waits_for: bytes | None = None
+        """The pool in whose queue it has a place."""
+        self.woken = False
+        """There may be room now."""
         # What the protocol reads:
         self.key = b""
         self.remote = b""
@@ -106,8 +112,9 @@ class Session:
             except BadRequest as reason:
                 problem = BAD_REQUEST
                 log.debug("bad request: %s", reason)
-            except BufferingFailed:
+            except BufferingFailed as reason:
                 problem = FAILED
+                log.error("%s", reason)
             except (ClientGone, OSError) as reason:
                 router.count_error()
                 log.debug("session ends: %s", reason)
@@ -127,55 +134,76 @@ class Session:
     def _serve(self) -> Generator[None, Event, int]:
         """Try nodes until one answers. Returns the status that says why none did, 0 when one did."""
         router = self.router
-        problem, tries, queued = 0, 0, False
+        problem, queued_at = 0, -1
+        failed: list[Node] = []
+        full: Node | None = None
+        nodes = router.candidates(self.key, self.remote)
         while True:
-            full = False
-            for node in router.candidates(self.key, self.remote):
-                if not router.take(self, node):
-                    full = True
-                    continue
-                sock = self.sock = PlainSocket(node.family, _STREAM)
-                self.node_fd = sock.fileno()
-                packet = _with_modifiers(self.packet, node.header)
-                error, rest = _dial(sock, node, packet)
-                if error in _WAIT:
-                    error, rest = yield from self._connect(sock, node, packet, error)
-                if error:
-                    problem = router.connect_failed(self, node, error, tries)
-                else:
-                    problem = yield from relay(self, sock, node, rest)
-                    if not problem or not self.repeatable:
-                        return problem
-                router.leave(self)
-                tries += 1
-                if tries > router.max_retries:
+            node = next(nodes, None)
+            if node is None:
+                if full is None:
+                    return problem or (UNAVAILABLE if router.knows(self.key) else NO_NODE)
+                queued_at = router.seconds if queued_at < 0 else queued_at
+                if not (yield from self._wait_for_room(full.key, queued_at)):
+                    return UNAVAILABLE
+                nodes, full = self._nodes(failed), None
+            elif node in failed:
+                pass
+            elif not router.take(self, node):
+                full = full or node
+            else:
+                problem, again = yield from self._try(node, len(failed))
+                if not again:
                     return problem
-            if not full:
-                return problem or (UNAVAILABLE if router.knows(self.key) else NO_NODE)
-            if not queued:
-                queued = True
-                self.touched, self.limit = router.seconds, router.queue_timeout
-            if not (yield from self._wait_for_room()):
-                return UNAVAILABLE
+                router.leave(self)
+                failed.append(node)
+                if len(failed) > router.max_retries:
+                    return problem
+                if router.fallback and len(failed) == 1:
+                    nodes, full = self._nodes(failed), None
 
-    def _wait_for_room(self) -> Generator[None, Event, bool]:
-        """Wait until a node may have room. False when the time for that is over."""
-        self.router.queue.add(self)
+    def _nodes(self, failed: list[Node]) -> Iterator[Node]:
+        """The fallback nodes, in order, once another has failed (uWSGI 2.0.31 behaviour)."""
+        if failed and self.router.fallback:
+            return iter(self.router.fallback)
+        return self.router.candidates(self.key, self.remote)
+
+    def _try(self, node: Node, tries: int) -> Generator[None, Event, tuple[int, bool]]:
+        """Returns 0 or the status that says how the node failed, and whether another may be tried."""
+        router = self.router
         try:
-            yield
+            sock = self.sock = PlainSocket(node.family, _STREAM)
+        except OSError as error:
+            return router.connect_failed(self, node, error.errno or errno.EMFILE, tries), False
+        self.node_fd = sock.fileno()
+        packet = _with_modifiers(self.packet, node.header)
+        error_number, rest = _dial(sock, node, packet)
+        if error_number in _WAIT:
+            error_number, rest = yield from self._connect(sock, node, packet, error_number)
+        if error_number:
+            return router.connect_failed(self, node, error_number, tries), True
+        problem = yield from relay(self, sock, node, rest)
+        return problem, problem == NO_ANSWER and self.repeatable
+
+    def _wait_for_room(self, pool: bytes, since: int) -> Generator[None, Event, bool]:
+        """Wait in the queue of a pool until a node may have room. False when the time for that is over."""
+        router = self.router
+        self.touched, self.limit = since, router.queue_timeout
+        router.queue.add(self, pool)
+        try:
+            while not self.woken:
+                yield
         except TimeoutError:
             return False
-        finally:
-            self.router.queue.discard(self)
         return True
 
     def _connect(
         self, sock: PlainSocket, node: Node, packet: bytes, error: int
-    ) -> Generator[None, Event, tuple[int, bytes]]:
+    ) -> Generator[None, Event, tuple[int, Bytes]]:
         """Wait for a connection that is not made at once. Returns what _dial does."""
         loop = self.router.loop
         self.touched, self.limit = self.router.seconds, self.router.connect_timeout
-        rest = packet
+        rest: Bytes = packet
         try:
             while error == errno.EAGAIN:  # a UNIX socket whose backlog is full
                 loop.pause(self.resume)
@@ -199,7 +227,7 @@ def _with_modifiers(packet: bytes, header: tuple[int, int]) -> bytes:
     return b"%c%b%c%b" % (header[0], packet[1:3], header[1], packet[4:])
 
 
-def _dial(sock: PlainSocket, node: Node, packet: bytes) -> tuple[int, bytes]:
+def _dial(sock: PlainSocket, node: Node, packet: bytes) -> tuple[int, Bytes]:
     """Connect and send at once: on one machine the connection is made before connect() returns.
 
     Returns the error number, 0 when connected, and what of the packet is still to be sent.
@@ -214,4 +242,4 @@ def _dial(sock: PlainSocket, node: Node, packet: bytes) -> tuple[int, bytes]:
     except OSError as failed:
         # Whether it refuses, or accepts and closes before it has read anything: nothing has reached it.
         return failed.errno or errno.EIO, packet
-    return 0, packet[n:]
+    return 0, memoryview(packet)[n:] if n < len(packet) else b""

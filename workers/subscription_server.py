@@ -8,8 +8,10 @@ import socket
 import struct
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from fastrouter.admission import Admission, Sender
+from fastrouter.federation import Federation
 from fastrouter.shared import EVERY_SLOT, Delta, Table, read_failures
 from fastrouter.subscription import (
     MAX_DATAGRAM,
@@ -20,6 +22,7 @@ from fastrouter.subscription import (
     pool_hash,
 )
 from fastrouter.table import Entry, Outcome, SubscriptionTable, TableFull
+from workers.announcing import Resubscriber
 from workers.context import Context
 from workers.loop import Event, Loop
 
@@ -72,6 +75,8 @@ class SubscriptionServer:
         self._own = {listener.name for listener in context.router_listeners} - by_app
         self._refused = 0
         self._admission = _admission(context)
+        self._others = _others(context)
+        self._federation = Federation(context.name, bool(self._others))
         self._wants_credentials = context.options.subscription.credentials
         pid = os.getpid()
         self._as_subscription = f"[uwsgi-subscription for pid {pid}]"
@@ -124,12 +129,18 @@ class SubscriptionServer:
             raise AnnouncementError(f"{announcement.address} is this router itself", Reason.OWN_ADDRESS)
         now = int(time.time())  # noqa: TID251 - what is signed carries an absolute time
         self._admission.admit(datagram, announcement, sender, now)
+        self._federation.check(announcement)
+        announcement = replace(announcement, backup=self._federation.level(announcement))
         outcome, delta = self._table.announce(announcement, time.monotonic())
         if outcome is Outcome.UNKNOWN:
             return
         if delta is not None:
             self._publish(delta)
         self._cells[Table.ACCEPTED] += 1
+        if not announcement.unsubscribe:
+            self._pass_on(announcement)
+        elif announcement.key not in self._table:
+            self._take_back(announcement.key)
         key, address = announcement.key, announcement.address
         if outcome is Outcome.NEW_POOL:
             log.info("%s new pool: %s (hash key: %d)", self._as_subscription, key, pool_hash(key))
@@ -138,6 +149,16 @@ class SubscriptionServer:
             self._acknowledge(announcement)
         elif outcome is Outcome.REMOVED:
             log.info("%s %s => marking %s as failed", self._as_router, key, address)
+
+    def _pass_on(self, announcement: Announcement) -> None:
+        for other in self._others:
+            passed_on = self._federation.passed_on(announcement, other.own)
+            if passed_on is not None:
+                other.send(passed_on)
+
+    def _take_back(self, key: str) -> None:
+        for other in self._others:
+            other.send(self._federation.taken_back(key, other.own))
 
     def _refuse(self, error: AnnouncementError, sender: Sender) -> None:
         self._cells[Table.REFUSED + error.reason] += 1
@@ -163,6 +184,8 @@ class SubscriptionServer:
             failed = self._table.fail(failure.slot, failure.id)
             if failed is not None:
                 self._publish(failed[1])
+                if failed[0].key not in self._table:
+                    self._take_back(failed[0].key)
 
     def _tick(self) -> None:
         if self._refused > _REFUSALS_LOGGED:
@@ -177,6 +200,8 @@ class SubscriptionServer:
         for entry, delta in self._table.expire(time.monotonic(), self._tolerance):
             self._publish(delta)
             self._log_silence(entry)
+            if entry.key not in self._table:
+                self._take_back(entry.key)
 
     def _log_silence(self, entry: Entry) -> None:
         log.info(
@@ -218,3 +243,15 @@ def _admission(context: Context) -> Admission:
         options.credentials_check,
         options.credentials,
     )
+
+
+def _others(context: Context) -> list[Resubscriber]:
+    """The routers that are told what is announced here."""
+    options, others = context.options.router, []
+    for server in options.resubscribe:
+        try:
+            own = context.router_listeners[0].name
+            others.append(Resubscriber(server, own, options.resubscribe_bind, options.resubscribe_sign))
+        except OSError as error:
+            log.error("cannot announce anything to %s: %s", server, error)
+    return others

@@ -19,10 +19,14 @@ __all__ = ["install_uwsgi_module"]
 Text = str | bytes
 
 
-def install_uwsgi_module(caches: Mapping[str, Cache], timeout: float) -> None:
-    """Make ``import uwsgi`` work. timeout, in seconds, is for caches elsewhere."""
+def install_uwsgi_module(caches: Mapping[str, Cache], timeout: float, reader: int | None = None) -> None:
+    """Make ``import uwsgi`` work.
+
+    timeout, in seconds, is for caches elsewhere; reader is the number of a router worker, whose reads wait
+    for nobody.
+    """
     module = ModuleType("uwsgi", __doc__)
-    functions = CacheFunctions(caches, timeout)
+    functions = CacheFunctions(caches, timeout, reader)
     for name in dir(functions):
         if name.startswith("cache_"):
             setattr(module, name, getattr(functions, name))
@@ -32,17 +36,16 @@ def install_uwsgi_module(caches: Mapping[str, Cache], timeout: float) -> None:
 class CacheFunctions:
     """Each method becomes a function of the module."""
 
-    def __init__(self, caches: Mapping[str, Cache], timeout: float) -> None:
+    def __init__(self, caches: Mapping[str, Cache], timeout: float, reader: int | None) -> None:
         self._caches = caches
         self._timeout = timeout
+        self._reader = reader
 
     def cache_get(self, key: Text, cache: str | None = None, /) -> bytes | None:
         """The value, or None."""
         if cache and "@" in cache:
             return self._call(cache, "get", key)
-        local = self._local(cache)
-        item = local.get(_bytes(key)) if local else None
-        return item.value if item else None
+        return self._read(key, cache)
 
     def cache_set(self, key: Text, value: Text, expires: int = 0, cache: str | None = None, /) -> bool | None:
         """Store a new item. None when there is one of that key, or when it failed."""
@@ -89,9 +92,8 @@ class CacheFunctions:
 
     def cache_num(self, key: Text, cache: str | None = None, /) -> int:
         """The number that cache_inc and its like keep, 0 when there is none."""
-        local = self._local(cache)
-        item = local.get(_bytes(key)) if local else None
-        return number_in(item.value) if item else 0
+        value = self._read(key, cache)
+        return number_in(value) if value else 0
 
     def cache_inc(self, key: Text, by: int = 1, expires: int = 0, cache: str | None = None, /) -> bool | None:
         return self._compute("inc", key, by, expires, cache)
@@ -108,6 +110,16 @@ class CacheFunctions:
     def _compute(self, operation: str, key: Text, by: int, expires: int, cache: str | None) -> bool | None:
         local = self._local(cache)
         return _done(local is not None and local.compute(_bytes(key), operation, by, expires))
+
+    def _read(self, key: Text, cache: str | None) -> bytes | None:
+        local = self._local(cache)
+        if local is None:
+            return None
+        if self._reader is not None:
+            found = local.look_up(_bytes(key), self._reader)
+            return found[0] if found else None
+        item = local.get(_bytes(key))
+        return item.value if item else None
 
     def _local(self, name: str | None) -> Cache | None:
         if name:

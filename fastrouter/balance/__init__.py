@@ -18,8 +18,8 @@ Active = Callable[[Node], int]
 class Balancer(Protocol):
     """Made for one set of live nodes, never empty; a changed set gets a new one."""
 
-    def pick(self, remote: bytes, tried: Sequence[Node]) -> Node | None:
-        """The node that is next for the client at remote, none of those tried already."""
+    def pick(self, remote: bytes) -> Node:
+        """The node that is next for the client at remote."""
 
 
 ALGORITHMS: dict[str, Callable[[Sequence[Node], float, Active], Balancer]] = {
@@ -28,4 +28,4 @@ ALGORITHMS: dict[str, Callable[[Sequence[Node], float, Active], Balancer]] = {
     "wlrc": WeightedLeastConnections,
     "iphash": AddressHash,
 }
-"""By name: makes a balancer for nodes, with the worker's phase from 0 to 1."""
+"""By name: makes a balancer for nodes. phase, from 0 to 1, is the place among them where it may begin."""

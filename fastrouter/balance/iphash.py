@@ -14,7 +14,9 @@ from fastrouter.node import Node
 __all__ = ["AddressHash"]
 
 _POINTS = 64
-"""On the ring, for a node of average weight."""
+"""On the ring, for a node of average weight; fewer where there are many nodes."""
+
+_RING = 4096
 
 
 class AddressHash:
@@ -22,23 +24,27 @@ class AddressHash:
 
     def __init__(self, nodes: Sequence[Node], phase: float, active: Callable[[Node], int]) -> None:
         mean = sum(node.weight for node in nodes) / len(nodes)
+        usual = max(8, min(_POINTS, _RING // len(nodes)))
         self._nodes = list(nodes)
         ring: list[tuple[int, int]] = []
         for place, node in enumerate(nodes):
-            points = max(1, round(_POINTS * node.weight / mean))
-            address = node.record.address
-            ring += [(_spread(b"%d %b" % (point, address)), place) for point in range(points)]
+            points = max(1, min(round(usual * node.weight / mean), 16 * usual))
+            ring += [(point, place) for point in _points_of(node, points)]
         ring.sort()
         self._points = [point for point, _ in ring]
         self._places = [place for _, place in ring]
 
-    def pick(self, remote: bytes, tried: Sequence[Node]) -> Node | None:
-        first, count = bisect(self._points, _spread(remote)), len(self._points)
-        for step in range(count):
-            node = self._nodes[self._places[(first + step) % count]]
-            if not tried or node not in tried:
-                return node
-        return None
+    def pick(self, remote: bytes) -> Node:
+        at = bisect(self._points, _spread(remote)) % len(self._points)
+        return self._nodes[self._places[at]]
+
+
+def _points_of(node: Node, count: int) -> list[int]:
+    """The first so many points of a node, which remembers them: its pool may change often."""
+    points = node.points
+    for number in range(len(points), count):
+        points.append(_spread(b"%d %b" % (number, node.record.address)))
+    return points[:count]
 
 
 def _spread(text: bytes) -> int:

@@ -18,25 +18,21 @@ class LeastConnections:
 
     def __init__(self, nodes: Sequence[Node], phase: float, active: Callable[[Node], int]) -> None:
         self._nodes = list(nodes)
-        self._at = int(phase * len(nodes))
+        self._at = int(phase * len(nodes) + 1e-6)
         self._active = active
 
-    def pick(self, remote: bytes, tried: Sequence[Node]) -> Node | None:
-        best: Node | None = None
-        least = 0.0
-        looked_at, first, count = 0, self._at, len(self._nodes)
-        for step in range(count):
+    def pick(self, remote: bytes) -> Node:
+        count = len(self._nodes)
+        first = self._at % count
+        best, least, at = self._nodes[first], -1.0, first
+        for step in range(min(count, _LOOKED_AT)):
             place = (first + step) % count
-            node = self._nodes[place]
-            if tried and node in tried:
-                continue
-            load = self.load(node)
-            if best is None or load < least:
-                best, least = node, load
-                self._at = place + 1
-            looked_at += 1
-            if not load or looked_at == _LOOKED_AT:
+            load = self.load(self._nodes[place])
+            if least < 0 or load < least:
+                best, least, at = self._nodes[place], load, place
+            if not load:
                 break
+        self._at = at + 1
         return best
 
     def load(self, node: Node) -> float:

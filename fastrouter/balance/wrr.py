@@ -20,29 +20,18 @@ class WeightedRoundRobin:
     """Picks from nodes for ever.
 
     phase, from 0 to 1, is the place in the order of the nodes at which a cycle starts: router workers with
-    different phases do not all send their first request to the same node.
+    different phases do not all send their first request to the same node, nor one whose nodes have changed.
     """
 
     def __init__(self, nodes: Sequence[Node], phase: float, active: Callable[[Node], int]) -> None:
-        first = int(phase * len(nodes))
+        first = int(phase * len(nodes) + 1e-6) % len(nodes)
         self._nodes = [*nodes[first:], *nodes[:first]]
         self._equal = len({node.weight for node in nodes}) == 1
         self._at = 0
         self._left = 0
         self._due: list[tuple[float, int, int]] = []
 
-    def pick(self, remote: bytes, tried: Sequence[Node]) -> Node | None:
-        node = self._next()
-        if not tried:
-            return node
-        for _ in self._nodes:
-            if node not in tried:
-                return node
-            node = self._next()
-        # The others' weights may be too small to have had a turn.
-        return next((node for node in self._nodes if node not in tried), None)
-
-    def _next(self) -> Node:
+    def pick(self, remote: bytes) -> Node:
         if self._equal:
             node = self._nodes[self._at]
             self._at = (self._at + 1) % len(self._nodes)

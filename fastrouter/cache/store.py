@@ -34,6 +34,10 @@ _RING = 1024
 _GENERATION, _PENDING = 4, 5
 """Header cells: the number of changes; the changing slot plus 1, or 0. The first four say what this is."""
 
+_SWEEP = 1.0
+_LOOKED_AT = 64
+"""Items to compare when one has to go; of thousands, the least used of this many does as well."""
+
 _USE_CELLS = 2
 """Of one item and one reader: its hits, and the monotonic nanoseconds of the last."""
 
@@ -92,6 +96,7 @@ class Cache:
         self._keys: dict[int, bytes] = {}
         self._generation = 0
         self._next = 0
+        self._swept = -_SWEEP
         self._thread_lock = threading.Lock()
         self._check_store()
         self._read_all()
@@ -272,20 +277,33 @@ class Cache:
 
     def _make_room(self) -> bool:
         definition = self.definition
-        expired = [key for key in self._slots if self.peek(key) is None]
-        if expired:
-            for key in expired:
-                self._publish(self._slots[key], b"")
-        elif definition.lru:
-            oldest = min(self._keys, key=self._last_used)
-            self._publish(oldest, b"")
-        elif definition.clear_on_full:
+        if definition.lru:
+            self._publish(self._little_used(), b"")
+        elif not self._remove_expired():
+            if not definition.clear_on_full:
+                if not definition.ignore_full:
+                    log.warning('*** DANGER cache "%s" is FULL !!! ***', self.name)
+                return False
             self._remove_all()
-        else:
-            if not definition.ignore_full:
-                log.warning('*** DANGER cache "%s" is FULL !!! ***', self.name)
-            return False
         return True
+
+    def _remove_expired(self) -> bool:
+        """Look for what has expired, once a second at most. False when there was nothing."""
+        now = time.monotonic()
+        if self.definition.no_expire or now - self._swept < _SWEEP:
+            return False
+        self._swept = now
+        expired = [slot for key, slot in self._slots.items() if self.peek(key) is None]
+        for slot in expired:
+            self._publish(slot, b"")
+        return bool(expired)
+
+    def _little_used(self) -> int:
+        """Of some slots of a full cache, others each time, the one that was not used for longest."""
+        items = self.definition.items
+        some = [(self._next + step) % items for step in range(min(items, _LOOKED_AT))]
+        self._next = (self._next + len(some)) % items
+        return min(some, key=self._last_used)
 
     def _last_used(self, slot: int) -> int:
         return max(self._uses[self._use(reader, slot) + 1] for reader in range(self._readers + 1))
@@ -313,5 +331,5 @@ def _open(definition: Definition, size: int) -> int:
                 f"{definition.store} is the store of another cache; give store_delete to replace it"
             )
         os.ftruncate(fd, 0)
-    os.ftruncate(fd, size)
+    os.posix_fallocate(fd, 0, size)  # a full disk is to be noticed now, and not in the middle of a write
     return fd

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from configobj.validate import ValidateError, Validator
 
-from fastrouter.subscriber import DIGEST_NAMES
+from fastrouter.subscriber import DIGEST_NAMES, SigningKey, SubscriberError, parse_signing
 
 __all__ = [
     "NONE",
@@ -178,6 +178,13 @@ def _sign_check(value: str) -> SignCheck:
     return SignCheck(digest.upper(), directory)
 
 
+def _signing_key(value: str) -> SigningKey:
+    try:
+        return parse_signing(value)
+    except SubscriberError as error:
+        raise ValidateError(str(error).removeprefix("expected ")) from None
+
+
 _VALIDATOR = Validator(
     {
         "flag": _flag,
@@ -191,6 +198,7 @@ _VALIDATOR = Validator(
         "position": _position,
         "mapping": _mapping,
         "sign_check": _sign_check,
+        "signing_key": _signing_key,
     }
 )
 

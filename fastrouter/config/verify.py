@@ -97,6 +97,14 @@ def _subscription_servers(options: Options) -> _Problems:
     ):
         if asked and not options.subscription.credentials:
             yield option, 0, str(asked[0]), "without subscriptions-use-credentials nobody is known"
+    if options.router.resubscribe and not options.router.subscription_server:
+        first = options.router.resubscribe[0]
+        yield (
+            "fastrouter-resubscribe",
+            0,
+            first,
+            "there is no fastrouter-subscription-server to take announcements",
+        )
     check = options.subscription.sign_check
     if check is not None and not os.path.isdir(os.path.join(options.master.chdir or ".", check.directory)):
         yield "subscriptions-sign-check", 0, check.directory, "there is no such directory"

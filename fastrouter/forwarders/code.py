@@ -46,7 +46,7 @@ class CodeForwarder:
     def reload(self) -> None:
         try:
             self._function = self._load()
-        except Exception:
+        except (Exception, SystemExit):
             log.exception("%s cannot be loaded again; the one from before stays", self._name)
         else:
             log.info("%s is loaded again", self._name)
@@ -60,7 +60,7 @@ class CodeForwarder:
         started = time.monotonic()
         try:
             answer = self._function(key)
-        except Exception:
+        except (Exception, SystemExit):
             log.exception("%s failed for %s", self._name, _text(key))
             return ""
         seconds = time.monotonic() - started

@@ -1,4 +1,4 @@
-"""Forwarder for what is left when another one fails (``fastrouter-fallback``)."""
+"""Forwarder that has an answer for every key (``fastrouter-fallback-on-no-key``)."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,29 +9,25 @@ __all__ = ["FallbackForwarder"]
 
 
 class FallbackForwarder:
-    """The first candidate of another forwarder, and then fixed nodes in order: uWSGI 2.0.31 behaviour.
+    """The candidates of another forwarder, and fixed nodes for keys of which it knows nothing."""
 
-    A key for which the other has no node at all gets the fixed nodes only when on_no_key is set
-    (``fastrouter-fallback-on-no-key``).
-    """
-
-    def __init__(self, forwarder: Forwarder, nodes: Sequence[Node], on_no_key: bool) -> None:
+    def __init__(self, forwarder: Forwarder, fallback: Sequence[Node]) -> None:
         self._forwarder = forwarder
-        self._nodes = list(nodes)
-        self._on_no_key = on_no_key
+        self._fallback = list(fallback)
 
     def candidates(self, key: bytes, remote: bytes) -> Iterator[Node]:
-        node = next(self._forwarder.candidates(key, remote), None)
-        if node is not None:
+        none = True
+        for node in self._forwarder.candidates(key, remote):
+            none = False
             yield node
-        if node is not None or self._on_no_key:
-            yield from self._nodes
+        if none:
+            yield from self._fallback
 
     def knows(self, key: bytes) -> bool:
-        return self._on_no_key or self._forwarder.knows(key)
+        return True
 
     def mark_failed(self, node: Node) -> bool:
-        return node not in self._nodes and self._forwarder.mark_failed(node)
+        return self._forwarder.mark_failed(node)
 
     def reload(self) -> None:
         self._forwarder.reload()

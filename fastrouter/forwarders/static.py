@@ -25,12 +25,20 @@ class StaticForwarder:
         self._grace = int(gracetime * _SECOND)
 
     def candidates(self, key: bytes, remote: bytes) -> Iterator[Node]:
-        tried: list[Node] = []
-        while (node := self._pool.pick(remote, tried)) is not None:
-            failed = self._cells[node.mark_at]
-            if not failed or time.monotonic_ns() - failed >= self._grace:
+        seen: list[Node] = []
+        for _ in self._pool.nodes:  # in turn; another session may take a turn in between
+            node = self._pool.pick(remote)
+            if node not in seen:
+                seen.append(node)
+                if self._is_out_of_grace(node):
+                    yield node
+        for node in self._pool.nodes:
+            if node not in seen and self._is_out_of_grace(node):
                 yield node
-            tried.append(node)
+
+    def _is_out_of_grace(self, node: Node) -> bool:
+        failed = self._cells[node.mark_at]
+        return not failed or time.monotonic_ns() - failed >= self._grace
 
     def knows(self, key: bytes) -> bool:
         return True

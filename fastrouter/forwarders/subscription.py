@@ -53,11 +53,11 @@ class SubscriptionForwarder:
         self._keys = keys
 
     def candidates(self, key: bytes, remote: bytes) -> Iterator[Node]:
-        tried: list[Node] = []
         for one in self._keys(key):
-            while (node := self._routes.pick(one, remote, tried)) is not None:
+            node = self._routes.pick(one, remote)
+            if node is not None:
                 yield node
-                tried.append(node)
+                yield from self._routes.others(one, node)
 
     def knows(self, key: bytes) -> bool:
         return any(self._routes.knows(one) for one in self._keys(key))

@@ -1,6 +1,5 @@
 """Nodes whose addresses are made up as requests come: of the key, by a cache, by a function."""
 
-from fastrouter.address import AddressError
 from fastrouter.node import Node, configured
 from fastrouter.request import decimal
 from fastrouter.shared import Layout
@@ -31,10 +30,10 @@ class UnlistedNodes:
     def read(self, text: str) -> Node | None:
         """The node that ``ADDRESS[,MODIFIER1]`` names (as uWSGI reads it); None when it names none."""
         address, _, modifier1 = text.partition(",")
-        return self.get(address, decimal(modifier1.encode("utf-8", "surrogateescape")) & 0xFF)
+        return self.get(address, decimal(modifier1.encode("ascii", "replace")) & 0xFF)
 
     def _make(self, address: str, modifier1: int) -> Node | None:
         try:
             return configured(address, self._slot, self._layout, modifier1)
-        except AddressError:
+        except ValueError:  # an AddressError, or what cannot be encoded
             return None

@@ -18,7 +18,7 @@ def balancer(name, weights, phase=0.0):
 
 
 def picks(chosen, count, remote=b""):
-    return [chosen.pick(remote, ()).slot for _ in range(count)]
+    return [chosen.pick(remote).slot for _ in range(count)]
 
 
 @given(st.lists(st.integers(1, 200), min_size=1, max_size=20), st.floats(0, 0.999))
@@ -49,7 +49,7 @@ def holding(name, weights, arrivals):
     worker, _, chosen = balancer(name, weights)
     slots = []
     for _ in range(arrivals):
-        node = chosen.pick(b"", ())
+        node = chosen.pick(b"")
         worker.counters.hold(node, 1)
         slots.append(node.slot)
     return Counter(slots)
@@ -79,37 +79,67 @@ def test_lrc_looks_at_a_part_of_a_large_pool():
         worker.counters.hold(node, 1)
     looked_at = Counter()
     lrc._active = lambda node: looked_at.update([node.slot]) or 1
-    lrc.pick(b"", ())
+    lrc.pick(b"")
     assert looked_at.total() == 32
 
 
 def test_iphash_keeps_clients_and_spreads_them():
     _, nodes, iphash = balancer("iphash", [1, 1, 1, 1])
     clients = [b"10.0.%d.%d" % (n // 250, n % 250) for n in range(4000)]
-    before = {client: iphash.pick(client, ()) for client in clients}
-    assert before == {client: iphash.pick(client, ()) for client in clients}
+    before = {client: iphash.pick(client) for client in clients}
+    assert before == {client: iphash.pick(client) for client in clients}
     assert all(700 < count < 1400 for count in Counter(node.slot for node in before.values()).values())
     fewer = ALGORITHMS["iphash"](nodes[:3], 0.0, lambda node: 0)
     for client, node in before.items():
         if node is not nodes[3]:
-            assert fewer.pick(client, ()) is node
+            assert fewer.pick(client) is node
 
 
 def test_iphash_heeds_weights():
     _, _, iphash = balancer("iphash", [3, 1])
-    share = Counter(iphash.pick(b"10.1.%d.%d" % (n // 250, n % 250), ()).slot for n in range(4000))
+    share = Counter(iphash.pick(b"10.1.%d.%d" % (n // 250, n % 250)).slot for n in range(4000))
     assert 2.2 < share[0] / share[1] < 4.2
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-@given(weights=st.lists(st.integers(1, 9), min_size=1, max_size=8), phase=st.floats(0, 0.999), data=st.data())
-def test_every_untried_node_is_found_and_no_other(name, weights, phase, data):
-    _, nodes, chosen = balancer(name, weights, phase)
-    tried = []
-    while (node := chosen.pick(data.draw(st.binary(max_size=8)), tried)) is not None:
-        assert node not in tried
-        tried.append(node)
-    assert sorted(node.slot for node in tried) == list(range(len(nodes)))
+@given(
+    weights=st.lists(st.integers(1, 9), min_size=1, max_size=8),
+    levels=st.data(),
+    remote=st.binary(max_size=8),
+)
+def test_every_node_is_a_candidate_once_the_lower_levels_first(name, weights, levels, remote):
+    state = state_for(len(weights))
+    worker = Worker(state, algorithm=name)
+    nodes = make_nodes(state, weights)
+    for node in nodes:
+        node.backup = levels.draw(st.integers(0, 2))
+    pool = make_pool(worker.balancing, nodes)
+    for _ in range(3):
+        first = pool.pick(remote)
+        found = [first, *pool.others(first)]
+        assert sorted(node.slot for node in found) == list(range(len(nodes)))
+        assert [node.backup for node in found] == sorted(node.backup for node in found)
+
+
+def test_a_changing_pool_does_not_favour_anybody():
+    state = state_for(11)
+    worker = Worker(state)
+    nodes = make_nodes(state, [1] * 11)
+    pool = make_pool(worker.balancing, nodes[:10])
+    picks = Counter()
+    for number in range(500):
+        (pool.remove if number % 2 else pool.add)(nodes[10])
+        picks[pool.pick(b"").slot] += 1
+    assert all(30 < picks[slot] < 70 for slot in range(10))
+
+
+def test_looking_at_a_large_pool_costs_no_more_than_its_size():
+    state = state_for(500)
+    for name in ALGORITHMS:
+        worker = Worker(state, algorithm=name)
+        pool = make_pool(worker.balancing, make_nodes(state, [1] * 500))
+        first = pool.pick(b"10.0.0.1")
+        assert len({node.slot for node in pool.others(first)}) == 499
 
 
 def test_backup_levels_serve_only_when_the_lower_ones_are_gone():
@@ -122,7 +152,7 @@ def test_backup_levels_serve_only_when_the_lower_ones_are_gone():
     assert {pool.pick(b"").slot for _ in range(8)} == {0, 2}
     pool.remove(nodes[0])
     assert {pool.pick(b"").slot for _ in range(4)} == {2}
-    assert pool.pick(b"", [nodes[2]]).slot == 1
+    assert next(pool.others(pool.pick(b""))).slot == 1
     pool.remove(nodes[2])
     assert {pool.pick(b"").slot for _ in range(4)} == {1}
 

@@ -54,7 +54,7 @@ def test_a_resting_node_is_left_out_by_every_worker_and_algorithm(clock):
         theirs.pick(b"")
         fail(first, nodes[1])
         assert 1 not in {theirs.pick(b"%d" % n).slot for n in range(50)}
-        assert theirs.pick(b"", [theirs.nodes[0], theirs.nodes[2]]).slot == 1, "better than nobody"
+        assert [node.slot for node in theirs.others(theirs.pick(b""))][-1] == 1, "better than nobody"
         clock.advance(1.1)
         assert 1 in {theirs.pick(b"%d" % n).slot for n in range(50)}
 
@@ -85,6 +85,31 @@ def test_a_trial_admits_one_then_more_then_all(clock):
         assert worker.take(nodes[0])
     worker.counters.hold(nodes[0], -100)
     assert fail(worker, nodes[0]) == [0, 0, 1], "all is forgotten"
+
+
+def test_requests_from_before_do_not_count_on_trial(clock):
+    _, worker, nodes, _ = pool_of(2)
+    for _ in range(3):
+        worker.counters.hold(nodes[0], 1)
+    fail(worker, nodes[0])
+    worker.health.answered(nodes[0])
+    clock.advance(1.1)
+    assert worker.take(nodes[0])
+    assert not worker.take(nodes[0]), "an answer from before its rest proves nothing"
+    worker.counters.hold(nodes[0], -3)
+    assert [worker.take(nodes[0]) for _ in range(4)] == [True] * 3 + [False]
+
+
+def test_a_long_request_on_trial_does_not_keep_a_node_out(clock):
+    _, worker, nodes, _ = pool_of(2)
+    fail(worker, nodes[0])
+    clock.advance(1.1)
+    assert worker.take(nodes[0])
+    assert not worker.take(nodes[0])
+    clock.advance(4)
+    assert worker.take(nodes[0])
+    clock.advance(30)
+    assert all(worker.take(nodes[0]) for _ in range(100))
 
 
 def test_nobody_rests_alone_and_all_rest_means_nobody_does(clock):

@@ -95,9 +95,9 @@ def test_a_mark_reaches_other_workers_without_any_message(state):
     first, second = Worker(state).routes, Worker(state).routes
     first.follow(deltas)
     second.follow(deltas)
-    dead = first.pick(b"foo.com", b"", ())
+    dead = first.pick(b"foo.com", b"")
     assert first.mark_failed(dead)
-    picks = {second.pick(b"foo.com", b"", ()).address for _ in range(10)}
+    picks = {second.pick(b"foo.com", b"").address for _ in range(10)}
     assert picks == {"127.0.0.1:2"}
     assert not second.mark_failed(dead)
 
@@ -119,10 +119,10 @@ def test_modifiers_and_weight_follow_the_announcements(state):
     table = SubscriptionTable(state)
     routes = Worker(state).routes
     routes.follow([table.announce(node(1, modifier1=5), 0)[1]])
-    assert routes.pick(b"foo.com", b"", ()).header == (5, 0)
+    assert routes.pick(b"foo.com", b"").header == (5, 0)
     routes.follow([table.announce(node(1, modifier1=7, modifier2=1, weight=4), 0)[1]])
-    assert routes.pick(b"foo.com", b"", ()).header == (7, 1)
-    assert routes.pick(b"foo.com", b"", ()).weight == 4
+    assert routes.pick(b"foo.com", b"").header == (7, 1)
+    assert routes.pick(b"foo.com", b"").weight == 4
 
 
 class Fleet(RuleBasedStateMachine):
@@ -179,7 +179,7 @@ class Fleet(RuleBasedStateMachine):
 
     @rule(key=keys, remote=remotes)
     def serve(self, key, remote):
-        chosen = self.worker.routes.pick(key.encode(), remote, ())
+        chosen = self.worker.routes.pick(key.encode(), remote)
         assert (chosen is None) is (not self.live(key))
         if chosen is not None:
             assert chosen.address in self.live(key)
@@ -198,7 +198,7 @@ class Fleet(RuleBasedStateMachine):
 
     @rule(key=keys)
     def fail(self, key):
-        failed = self.worker.routes.pick(key.encode(), b"", ())
+        failed = self.worker.routes.pick(key.encode(), b"")
         if failed is not None:
             self.worker.routes.mark_failed(failed)
             self.publish(self.table.fail(failed.slot, failed.id)[1], False)
@@ -220,7 +220,7 @@ class Fleet(RuleBasedStateMachine):
         fresh.routes.read_all()
         nodes = fresh.routes.pools[key.encode()].nodes if live else []
         if not any(fresh.health.is_resting(node) for node in nodes):
-            picks = [fresh.routes.pick(key.encode(), b"", ()).address for _ in range(sum(live.values()))]
+            picks = [fresh.routes.pick(key.encode(), b"").address for _ in range(sum(live.values()))]
             assert collections.Counter(picks) == live
 
     @rule()

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
-from differential import announcements, failures, forwarders, keys, program, sessions, signed
+from differential import announcements, failures, federation, forwarders, keys, program, sessions, signed
 from differential.stage import Stage
 from harness import ROOT
 
@@ -17,7 +17,7 @@ from fastrouter.options import RouterOptions
 
 GROUPS = [
     group
-    for room in (keys, forwarders, failures, sessions, announcements, signed, program)
+    for room in (keys, forwarders, failures, sessions, announcements, signed, federation, program)
     for group in room.GROUPS
 ]
 
@@ -57,6 +57,7 @@ def test_there_are_enough_and_every_option_of_uwsgi_is_among_them():
         "fastrouter-connect-timeout",
         "fastrouter-queue-timeout",
         "fastrouter-max-sessions",
+        "fastrouter-resubscribe-sign",
     }
     missing = {option.name for option in declared(RouterOptions)} - used - of_this_program
     assert not missing

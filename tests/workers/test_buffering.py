@@ -127,7 +127,7 @@ def test_a_full_disk_costs_that_request_only(node):
     ) as router:
         resource.prlimit(router.pids("router worker")[0], resource.RLIMIT_FSIZE, (65536, 65536))
         assert request(router.address, body=b"x" * 200_000).startswith(b"HTTP/1.1 500")
-        router.wait_for("cannot buffer a body of 200000 bytes in .*: File too large")
+        router.wait_for("cannot buffer a body in .*: File too large")
         assert request(router.address, body=b"x" * 20_000).endswith(node.address.encode())
 
 
