@@ -109,15 +109,15 @@ class Session:
                     yield from buffer_body(self)
                 problem = yield from self._serve()
                 lingers = self.body_left is not None and self.body_left > 0
-            except BadRequest as reason:
+            except BadRequest as bad:
                 problem = BAD_REQUEST
-                log.debug("bad request: %s", reason)
-            except BufferingFailed as reason:
+                log.debug("bad request: %s", bad)
+            except BufferingFailed as failed:
                 problem = FAILED
-                log.error("%s", reason)
-            except (ClientGone, OSError) as reason:
+                log.error("%s", failed)
+            except (ClientGone, OSError) as ended:
                 router.count_error()
-                log.debug("session ends: %s", reason)
+                log.debug("session ends: %s", ended)
             router.leave(self)
             if problem:
                 router.count_error()
