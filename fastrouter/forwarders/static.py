@@ -25,8 +25,11 @@ class StaticForwarder:
         self._grace = int(gracetime * _SECOND)
 
     def candidates(self, key: bytes, remote: bytes) -> Iterator[Node]:
-        seen: list[Node] = []
-        for _ in self._pool.nodes:  # in turn; another session may take a turn in between
+        first = self._pool.pick(remote)
+        if self._is_out_of_grace(first):
+            yield first
+        seen = [first]
+        for _ in range(len(self._pool.nodes) - 1):  # in turn; another session may take a turn in between
             node = self._pool.pick(remote)
             if node not in seen:
                 seen.append(node)
