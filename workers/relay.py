@@ -98,8 +98,7 @@ def relay(session: "Session", sock: PlainSocket, node: Node, rest: Bytes) -> Gen
         return 0 if received else TOO_LATE
     finally:
         router.counters.moved(node, uploaded - len(up), received)
-        if client_events:
-            router.loop.unwatch(client)
+        router.loop.unwatch(client)
     return _ended(session, node, received, left)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from fastrouter.cache.store import Cache
-from fastrouter.forwarders.unlisted import UnlistedNodes
+from fastrouter.forwarders.unlisted import UnlistedForwarder, UnlistedNodes
 from fastrouter.node import Node
 
 __all__ = ["CacheForwarder"]
@@ -11,7 +11,7 @@ __all__ = ["CacheForwarder"]
 _MOST_VALUES = 4096
 
 
-class CacheForwarder:
+class CacheForwarder(UnlistedForwarder):
     """The value of a key is ``ADDRESS[,MODIFIER1]``, or several with ``|`` in between, which take turns.
 
     Whose turn it is follows from the hits of the item, so it is the same for all processes (uWSGI 2.0.31
@@ -34,16 +34,6 @@ class CacheForwarder:
 
     def knows(self, key: bytes) -> bool:
         return self._cache.peek(key) is not None
-
-    def mark_failed(self, node: Node) -> bool:
-        return False
-
-    def reload(self) -> None:
-        pass
-
-    @property
-    def is_empty(self) -> bool:
-        return False
 
     def _alternatives(self, value: bytes) -> list[Node]:
         nodes = self._by_value.get(value)

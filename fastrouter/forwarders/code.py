@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 
-from fastrouter.forwarders.unlisted import UnlistedNodes
+from fastrouter.forwarders.unlisted import UnlistedForwarder, UnlistedNodes
 from fastrouter.node import Node
 
 __all__ = ["CodeForwarder"]
@@ -15,7 +15,7 @@ _SLOW = 0.05
 """Seconds; everybody else waits for as long."""
 
 
-class CodeForwarder:
+class CodeForwarder(UnlistedForwarder):
     """Calls the function for every request; it returns ``ADDRESS[,MODIFIER1]`` as str or bytes, or None."""
 
     def __init__(
@@ -40,9 +40,6 @@ class CodeForwarder:
     def knows(self, key: bytes) -> bool:
         return key != self._unknown  # asking would be another call, and the function may count them
 
-    def mark_failed(self, node: Node) -> bool:
-        return False
-
     def reload(self) -> None:
         try:
             self._function = self._load()
@@ -50,10 +47,6 @@ class CodeForwarder:
             log.exception("%s cannot be loaded again; the one from before stays", self._name)
         else:
             log.info("%s is loaded again", self._name)
-
-    @property
-    def is_empty(self) -> bool:
-        return False
 
     def _call(self, key: bytes) -> str:
         """The function's answer; empty when it has none, or fails."""

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 
+from fastrouter.forwarders.unlisted import UnlistedForwarder
 from fastrouter.node import Node
 
 __all__ = ["FixedForwarder"]
 
 
-class FixedForwarder:
+class FixedForwarder(UnlistedForwarder):
     """One node, whatever becomes of it: it lives and dies with this program."""
 
     def __init__(self, node: Node) -> None:
@@ -18,13 +19,3 @@ class FixedForwarder:
 
     def knows(self, key: bytes) -> bool:
         return True
-
-    def mark_failed(self, node: Node) -> bool:
-        return False
-
-    def reload(self) -> None:
-        pass
-
-    @property
-    def is_empty(self) -> bool:
-        return False

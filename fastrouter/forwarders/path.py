@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Iterator
 
-from fastrouter.forwarders.unlisted import UnlistedNodes
+from fastrouter.forwarders.unlisted import UnlistedForwarder, UnlistedNodes
 from fastrouter.node import Node
 
 __all__ = ["PathForwarder", "base_template", "pattern_template"]
@@ -40,7 +40,7 @@ def pattern_template(pattern: str) -> list[str]:
     return parts
 
 
-class PathForwarder:
+class PathForwarder(UnlistedForwarder):
     """Puts the key in the gaps of a template.
 
     The key comes from the network. In a path it may name one thing and nothing else: keys with a slash, and
@@ -61,13 +61,3 @@ class PathForwarder:
 
     def knows(self, key: bytes) -> bool:
         return b"/" not in key and key not in (b".", b"..")
-
-    def mark_failed(self, node: Node) -> bool:
-        return False  # its socket may be there the next time; nothing is lost by looking
-
-    def reload(self) -> None:
-        pass
-
-    @property
-    def is_empty(self) -> bool:
-        return False

@@ -4,7 +4,7 @@ from fastrouter.node import Node, configured
 from fastrouter.request import decimal
 from fastrouter.shared import Layout
 
-__all__ = ["UnlistedNodes"]
+__all__ = ["UnlistedForwarder", "UnlistedNodes"]
 
 _MOST = 4096
 """Nodes to remember; clients choose keys, so there is no end to them."""
@@ -37,3 +37,17 @@ class UnlistedNodes:
             return configured(address, self._slot, self._layout, modifier1)
         except ValueError:  # an AddressError, or what cannot be encoded
             return None
+
+
+class UnlistedForwarder:
+    """What the forwarders of such nodes have in common: nothing is known of a node but its address."""
+
+    def mark_failed(self, node: Node) -> bool:
+        return False  # it may be there the next time; nothing is lost by looking
+
+    def reload(self) -> None:
+        pass
+
+    @property
+    def is_empty(self) -> bool:
+        return False

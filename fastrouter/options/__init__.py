@@ -1,0 +1,83 @@
+"""Every option, declared once: the parser, --help, --check and docs/options.md all come from here.
+
+Names, aliases and defaults are uWSGI's where it has the option; where a default or an effect differs, the
+help says so and docs/differences.md says why.
+"""
+
+from dataclasses import dataclass, field
+
+from fastrouter.config.option import Group, MappingSource, Option, SignCheck, declared
+from fastrouter.options.program import (
+    AnnouncerOptions,
+    AppOptions,
+    LogOptions,
+    MasterOptions,
+    SocketOptions,
+)
+from fastrouter.options.routing import CacheOptions, RouterOptions, SubscriptionOptions
+
+__all__ = [
+    "GROUPS",
+    "AnnouncerOptions",
+    "AppOptions",
+    "CacheOptions",
+    "LogOptions",
+    "MappingSource",
+    "MasterOptions",
+    "Options",
+    "RouterOptions",
+    "SignCheck",
+    "SocketOptions",
+    "SubscriptionOptions",
+    "all_options",
+]
+
+
+GROUPS: tuple[type[Group], ...] = (
+    RouterOptions,
+    SubscriptionOptions,
+    CacheOptions,
+    SocketOptions,
+    AppOptions,
+    AnnouncerOptions,
+    MasterOptions,
+    LogOptions,
+)
+
+
+@dataclass(slots=True)
+class Options:
+    """A checked configuration."""
+
+    router: RouterOptions = field(default_factory=RouterOptions)
+    subscription: SubscriptionOptions = field(default_factory=SubscriptionOptions)
+    cache: CacheOptions = field(default_factory=CacheOptions)
+    sockets: SocketOptions = field(default_factory=SocketOptions)
+    app: AppOptions = field(default_factory=AppOptions)
+    announcer: AnnouncerOptions = field(default_factory=AnnouncerOptions)
+    master: MasterOptions = field(default_factory=MasterOptions)
+    log: LogOptions = field(default_factory=LogOptions)
+    files: list[str] = field(default_factory=list)
+    """The configuration files read, in order."""
+
+    def groups(self) -> tuple[Group, ...]:
+        return (
+            self.router,
+            self.subscription,
+            self.cache,
+            self.sockets,
+            self.app,
+            self.announcer,
+            self.master,
+            self.log,
+        )
+
+
+def all_options() -> dict[str, Option]:
+    """Every option by its name and by each alias."""
+    names = {}
+    for group in GROUPS:
+        for option in declared(group):
+            for name in (option.name, *option.aliases):
+                names[name] = option
+    return names

@@ -1,0 +1,159 @@
+"""The options of the program around the router: sockets, the local application, the master, the log."""
+
+from dataclasses import dataclass
+
+from fastrouter.config.option import OPTIONAL, REQUIRED, Group, many, one
+
+__all__ = ["AnnouncerOptions", "AppOptions", "LogOptions", "MasterOptions", "SocketOptions"]
+
+
+@dataclass(slots=True)
+class SocketOptions(Group):
+    """Sockets"""
+
+    shared_socket: list[str] = many(
+        "text", "bind ADDRESS before privileges are dropped, for use as =N", metavar="ADDRESS"
+    )
+    undeferred_shared_socket: list[str] = many(
+        "text", "the same, accepting connections before they carry data", metavar="ADDRESS"
+    )
+    listen: int = one("integer(1)", 1024, "length of the backlog (uWSGI: 100)", short="l", metavar="N")
+    chmod_socket: int | None = one(
+        "mode",
+        None,
+        "mode of UNIX sockets, 666 if none is given",
+        short="C",
+        argument=OPTIONAL,
+        metavar="MODE",
+    )
+    chown_socket: str = one("text", "", "owner of UNIX sockets", metavar="USER[:GROUP]")
+    abstract_socket: bool = one("flag", False, "bind UNIX sockets in the abstract namespace", short="a")
+    vacuum: bool = one("flag", False, "remove UNIX sockets and the pid file at exit")
+    no_defer_accept: bool = one("flag", False, "accept TCP connections before they carry data")
+    socket_timeout: int = one(
+        "count", 4, "let the kernel wait SECONDS for data to accept", short="z", metavar="SECONDS"
+    )
+    so_keepalive: bool = one("flag", False, "probe idle TCP connections")
+    reuse_port: bool = one("flag", False, "let other programs bind the same TCP address (SO_REUSEPORT)")
+    freebind: bool = one("flag", False, "bind addresses that the machine does not have yet (IP_FREEBIND)")
+
+
+@dataclass(slots=True)
+class AppOptions(Group):
+    """The local application"""
+
+    sockets: list[str] = many(
+        "text",
+        "accept uwsgi requests on ADDRESS",
+        name="socket",
+        aliases=("uwsgi-socket",),
+        short="s",
+        metavar="ADDRESS",
+    )
+    wsgi_file: str = one(
+        "text",
+        "",
+        "load the application from FILE; without a socket to serve, run it to fill a cache",
+        aliases=("file",),
+        metavar="FILE",
+    )
+    module: str = one(
+        "text",
+        "",
+        "load the application from MODULE[:CALLABLE]",
+        aliases=("wsgi",),
+        short="w",
+        metavar="MODULE",
+    )
+    need_app: bool = one("flag", False, "do not start without an application", argument=OPTIONAL)
+    callable: str = one("text", "application", "name of the application in its module", metavar="NAME")
+    pythonpath: list[str] = many(
+        "text", "add DIRECTORY to the import path", aliases=("python-path", "pp"), metavar="DIRECTORY"
+    )
+    virtualenv: str = one(
+        "text",
+        "",
+        "use the packages of the virtual environment DIRECTORY",
+        aliases=("venv", "home", "pyhome"),
+        short="H",
+        metavar="DIRECTORY",
+    )
+    processes: int = one("count", 1, "number of app workers", aliases=("workers",), short="p", metavar="N")
+    threads: int = one("count", 1, "threads in each app worker", metavar="N")
+    harakiri: int = one(
+        "integer", 0, "kill an app worker whose request takes over SECONDS", short="t", metavar="SECONDS"
+    )
+    max_requests: int = one("integer", 0, "replace an app worker after N requests", short="R", metavar="N")
+    logformat: str = one("text", "", "format of the request log", aliases=("log-format",), metavar="FORMAT")
+    disable_logging: bool = one("flag", False, "do not log requests", short="L")
+
+
+@dataclass(slots=True)
+class AnnouncerOptions(Group):
+    """Announcing the local application"""
+
+    subscribe_to: list[str] = many(
+        "text",
+        "announce to the subscription server: SERVER:KEY[,MODIFIER1] or SERVER:@FILE",
+        aliases=("st", "subscribe"),
+        metavar="SUBSCRIPTION",
+    )
+    subscribe2: list[str] = many(
+        "text", "announce with server=,key=,addr=,socket=,weight=,modifier1=,...", metavar="KEYVAL"
+    )
+    frequency: int = one("integer(1)", 10, "announce every SECONDS", name="subscribe-freq", metavar="SECONDS")
+    with_modifier1: int | None = one(
+        "integer(0, 255)", None, "announce modifier1 N", name="subscribe-with-modifier1", metavar="N"
+    )
+    weight: int = one("integer(0, 65535)", 0, "announce weight N", metavar="N")
+    auto_weight: bool = one(
+        "flag", False, "announce processes times threads as weight", argument=REQUIRED, metavar="1"
+    )
+    notify_socket: str = one(
+        "text",
+        "",
+        "ask for acknowledgements on the UNIX datagram socket PATH",
+        name="subscription-notify-socket",
+        metavar="PATH",
+    )
+
+
+@dataclass(slots=True)
+class MasterOptions(Group):
+    """The master"""
+
+    master: bool = one("flag", False, "accepted for compatibility: there always is a master", short="M")
+    pidfile: str = one("text", "", "write the master's pid to FILE", metavar="FILE")
+    daemonize: str = one("text", "", "go into the background and log to FILE", short="d", metavar="FILE")
+    chdir: str = one("text", "", "change to DIRECTORY once shared sockets are bound", metavar="DIRECTORY")
+    umask: int | None = one("octal", None, "mask of the modes of created files", metavar="MASK")
+    uid: str = one("text", "", "run as USER once sockets are bound", metavar="USER")
+    gid: str = one("text", "", "run as GROUP once sockets are bound", metavar="GROUP")
+    master_as_root: bool = one("flag", False, "drop privileges in the children only")
+    env: list[str] = many("text", "set an environment variable for the application", metavar="NAME=VALUE")
+    mercy: int = one(
+        "count",
+        60,
+        "at a graceful stop, wait SECONDS for sessions to end",
+        name="worker-reload-mercy",
+        aliases=("reload-mercy",),
+        metavar="SECONDS",
+    )
+    procname: str = one("text", "", "title of the children", metavar="TITLE")
+    procname_master: str = one("text", "", "title of the master", metavar="TITLE")
+    procname_prefix: str = one("text", "", "put TEXT in front of every title", metavar="TEXT")
+    procname_prefix_spaced: str = one(
+        "text", "", "put TEXT and a space in front of every title", metavar="TEXT"
+    )
+    procname_append: str = one("text", "", "put TEXT behind every title", metavar="TEXT")
+    strict: bool = one("flag", False, "take every unknown name as an error, even one used as a placeholder")
+
+
+@dataclass(slots=True)
+class LogOptions(Group):
+    """Logging"""
+
+    logto: str = one("text", "", "log to FILE", aliases=("logto2",), metavar="FILE")
+    log_date: bool = one(
+        "flag", False, "put the date in front of log lines", aliases=("logdate",), argument=OPTIONAL
+    )
