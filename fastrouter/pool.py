@@ -59,6 +59,8 @@ class Pool:
 
     def pick(self, remote: bytes) -> Node:
         """The next node for the client at remote; the pool must not be empty."""
+        if len(self.nodes) == 1:
+            return self.nodes[0]  # as in most pools of a router with thousands of keys
         if not self._balancers or (self._resting and self._someone_has_rested()):
             self._arrange()
         node = self._balancers[0].pick(remote)
@@ -70,6 +72,8 @@ class Pool:
 
     def others(self, first: Node) -> Iterator[Node]:
         """All nodes but first, each once: those of its level from there on, then those of the next."""
+        if not self._balancers:
+            self._arrange()
         for group in list(self._groups):
             start = group.index(first) + 1 if first in group else 0
             for step in range(len(group)):
