@@ -18,6 +18,7 @@ HOT = [
     "fastrouter/pool.py",
     "fastrouter/request.py",
     "fastrouter/routes.py",
+    "fastrouter/text.py",
     "workers/fastrouter.py",
     "workers/gate.py",
     "workers/loop.py",

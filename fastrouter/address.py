@@ -9,6 +9,8 @@ import socket
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from fastrouter.text import to_bytes
+
 __all__ = [
     "AddressError",
     "Binding",
@@ -52,7 +54,7 @@ class Unix:
     @property
     def sockaddr(self) -> bytes:
         """As the kernel wants it. uWSGI's abstract names end in a NUL byte, so these do too."""
-        encoded = self.path.encode("utf-8", "surrogateescape")
+        encoded = to_bytes(self.path)
         return b"\0" + encoded + b"\0" if self.abstract else encoded
 
 
@@ -144,7 +146,7 @@ def _number(digits: str, text: str, expected: str) -> int:
 
 
 def _unix(path: str, text: str, abstract: bool = False) -> Unix:
-    size = len(path.encode("utf-8", "surrogateescape"))
+    size = len(to_bytes(path))
     if not path or "\0" in path:
         raise AddressError(f"{text!r}: expected the name of a UNIX socket")
     if size > MAX_UNIX_PATH - 2 * abstract:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from fastrouter.cache.store import Cache
 from fastrouter.subscription import Announcement, AnnouncementError, Reason
+from fastrouter.text import to_bytes
 
 if TYPE_CHECKING:
     from fastrouter.signature import KeyFiles
@@ -80,7 +81,7 @@ class Admission:
         if signed is None:
             raise AnnouncementError(f"{announcement.key} is not signed", Reason.UNSIGNED)
         try:
-            keys.verify(announcement.key.encode("utf-8", "surrogateescape"), signed)
+            keys.verify(to_bytes(announcement.key), signed)
         except ValueError as error:
             raise AnnouncementError(f"{announcement.key}: {error}", Reason.SIGNATURE) from None
         name = f"{announcement.key} node: {announcement.address} unix_check: {announcement.unix}"
@@ -92,7 +93,7 @@ class Admission:
     def _is_newer(self, announcement: Announcement) -> bool:
         """Whether nothing as new was heard of the node; takes note of the time if so."""
         assert self._times is not None
-        node = f"{announcement.key}\0{announcement.address}".encode("utf-8", "surrogateescape")
+        node = to_bytes(f"{announcement.key}\0{announcement.address}")
         name = hashlib.sha256(node).digest()
         item = self._times.peek(name)
         highest = int.from_bytes(item.value, "big") if item else -1

@@ -11,6 +11,7 @@ Who is alone never rests: a bad answer is no worse than none.
 """
 
 import time
+from typing import Final
 
 from fastrouter.counters import NodeCounters
 from fastrouter.node import Node
@@ -18,7 +19,7 @@ from fastrouter.shared import SharedState
 
 __all__ = ["Health"]
 
-_SECOND = 1_000_000_000
+_SECOND: Final = 1_000_000_000
 _LONGEST_REST = 64
 _WELL = 64
 """Requests at a time that end a trial."""
@@ -26,7 +27,8 @@ _WELL = 64
 _STEP = 4 * _SECOND
 """Time that counts as much as an answer on trial: the one request may be a long one."""
 
-_RESTS, _TRIAL = 1, 2
+_RESTS: Final = 1
+_TRIAL: Final = 2
 """Where these cells are, from a node's REST. TRIAL has the requests that the node had when its rest began in
 its upper half, and in the lower how many it may have beside those."""
 
@@ -75,17 +77,20 @@ class Health:
             return True  # it was chosen all the same, so there is nobody else
         if all(self._cells[peer.rest_at] for peer in node.peers):
             return True
-        trial: int = self._cells[node.rest_at + _TRIAL]
-        waited = time.monotonic_ns() - self._cells[node.rest_at]
-        allowed = (trial & 0xFFFFFFFF) << min(waited // _STEP, 32)
-        return allowed > _WELL or self._counters.active(node) <= (trial >> 32) + allowed
+        allowed = self._allowed(node)
+        before: int = self._cells[node.rest_at + _TRIAL] >> 32
+        return allowed > _WELL or self._counters.active(node) <= before + allowed
 
     def _extend_trial(self, node: Node) -> None:
-        trial = self._cells[node.rest_at + _TRIAL]
-        allowed = 2 * (trial & 0xFFFFFFFF)
-        waited = time.monotonic_ns() - self._cells[node.rest_at]
-        if allowed << min(waited // _STEP, 32) > _WELL:
+        if 2 * self._allowed(node) > _WELL:
             self._cells[node.rest_at + _RESTS] = 0
             self._cells[node.rest_at] = 0
         else:
-            self._cells[node.rest_at + _TRIAL] = trial >> 32 << 32 | allowed
+            trial = self._cells[node.rest_at + _TRIAL]
+            self._cells[node.rest_at + _TRIAL] = trial + (trial & 0xFFFFFFFF)
+
+    def _allowed(self, node: Node) -> int:
+        """Requests that a node on trial may have by now, beside those from before its rest."""
+        waited: int = time.monotonic_ns() - self._cells[node.rest_at]
+        allowed: int = self._cells[node.rest_at + _TRIAL] & 0xFFFFFFFF
+        return allowed << min(waited // _STEP, 32)

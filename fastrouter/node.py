@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from fastrouter.address import parse_node
 from fastrouter.shared import COUNTERS, Layout, NodeRecord, Slot
+from fastrouter.text import to_bytes, to_text
 
 __all__ = ["Node", "configured"]
 
@@ -35,7 +36,7 @@ class Node:
     def __init__(self, record: NodeRecord, slot: int, layout: Layout) -> None:
         """Raises AddressError when the address cannot be dialled."""
         self.record = record
-        self.address = record.address.decode("utf-8", "surrogateescape")
+        self.address = to_text(record.address)
         self.family, self.sockaddr = parse_node(self.address)
         self.slot = slot
         self.id = record.id
@@ -61,5 +62,5 @@ class Node:
 
 def configured(address: str, slot: int, layout: Layout, modifier1: int = 0, max_conns: int = 0) -> Node:
     """A node that was not announced. Raises AddressError when the address cannot be dialled."""
-    encoded = address.encode("utf-8", "surrogateescape")
+    encoded = to_bytes(address)
     return Node(NodeRecord(0, slot, b"", encoded, modifier1, max_conns=max_conns), slot, layout)

@@ -10,7 +10,7 @@ import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from fastrouter.halves import HEAD, Halves
 
@@ -37,7 +37,7 @@ _HEADER_CELLS = 16
 WORKER_CELLS = 16
 APP_CELLS = 8
 _SLOT_CELLS = 8
-COUNTERS = 8
+COUNTERS: Final = 8
 """Cells of one node in one router worker: Counter's, and room to keep a node on one cache line."""
 
 _RECORD_HEAD = struct.Struct("<QQHBBHHHIB")
@@ -52,26 +52,26 @@ assert HEAD.size + _RECORD_HEAD.size + 2 * 255 + MAX_ALGORITHM <= _HALF
 class Table:
     """Header cells, written by the subscription server (before it runs, by the master)."""
 
-    GENERATION = 0
+    GENERATION: Final = 0
     """Moves at every change of routing."""
-    SLOTS_USED = 1
+    SLOTS_USED: Final = 1
     """No slot at or above this number was ever used."""
-    LAST_ID = 2
-    ACCEPTED = 3
-    REFUSED = 4
+    LAST_ID: Final = 2
+    ACCEPTED: Final = 3
+    REFUSED: Final = 4
     """The first of as many cells as there are reasons (subscription.Reason)."""
 
 
 class Worker:
     """Cells of one router worker, written by it."""
 
-    ACCEPTED = 0
-    SESSIONS = 1
-    ERRORS = 2
-    GENERATION = 3
+    ACCEPTED: Final = 0
+    SESSIONS: Final = 1
+    ERRORS: Final = 2
+    GENERATION: Final = 3
     """The generation of the table that it routes by."""
-    CHEAP = 4
-    BUSY_SINCE = 5
+    CHEAP: Final = 4
+    BUSY_SINCE: Final = 5
     """Monotonic nanoseconds at which the current turn of the loop began, 0 while it waits. Kept only when
     there is a harakiri."""
 
@@ -79,41 +79,41 @@ class Worker:
 class App:
     """Cells of one thread of an app worker, written by it."""
 
-    BUSY_SINCE = 0
+    BUSY_SINCE: Final = 0
     """Monotonic nanoseconds at which its current request began, 0 while it waits."""
-    REQUESTS = 1
+    REQUESTS: Final = 1
 
 
 class Slot:
     """Cells of one node. All but MARK are written by the subscription server."""
 
-    SEQUENCE = 0
-    LAST_ANNOUNCED = 1
+    SEQUENCE: Final = 0
+    LAST_ANNOUNCED: Final = 1
     """Monotonic nanoseconds."""
-    CORES = 2
-    LOAD = 3
-    MARK = 4
+    CORES: Final = 2
+    LOAD: Final = 3
+    MARK: Final = 4
     """Written by any router worker that cannot reach the node: the id of an announced node, or the monotonic
     nanoseconds of the failure of a configured one. Workers only ever write the same or something newer."""
-    REST = 5
+    REST: Final = 5
     """Monotonic nanoseconds until which the node rests, or has rested and is on trial; 0 when it is well.
     This and the next two are written by any router worker that sees the node fail or recover (health.py)."""
-    RESTS = 6
+    RESTS: Final = 6
     """Rests since it was well."""
-    TRIAL = 7
+    TRIAL: Final = 7
     """Requests that it may have at a time while it is on trial."""
 
 
 class Counter:
     """Cells of one node in one router worker, written by that worker."""
 
-    REQUESTS = 0
-    ACTIVE = 1
-    RX = 2
+    REQUESTS: Final = 0
+    ACTIVE: Final = 1
+    RX: Final = 2
     """Bytes sent to the node (uWSGI's word for it)."""
-    TX = 3
+    TX: Final = 3
     """Bytes received from the node."""
-    FAILURES = 4
+    FAILURES: Final = 4
 
 
 class NodeRecord(NamedTuple):

@@ -11,6 +11,7 @@ from enum import IntEnum
 from fastrouter.address import AddressError, parse_node
 from fastrouter.packet import HEADER, SUBSCRIPTION, PacketError, encode, records
 from fastrouter.request import MAX_KEY, decimal
+from fastrouter.text import to_bytes, to_text
 
 __all__ = ["MAX_DATAGRAM", "Announcement", "AnnouncementError", "Reason", "parse_announcement", "pool_hash"]
 
@@ -69,8 +70,8 @@ class Announcement:
     def encode(self) -> bytes:
         """The datagram, with the variables in the order in which uWSGI sends them."""
         pairs = [
-            (b"key", _bytes(self.key)),
-            (b"address", _bytes(self.address)),
+            (b"key", to_bytes(self.key)),
+            (b"address", to_bytes(self.address)),
             (b"modifier1", b"%d" % self.modifier1),
             (b"modifier2", b"%d" % self.modifier2),
             (b"cores", b"%d" % self.cores),
@@ -80,13 +81,13 @@ class Announcement:
         if self.backup:
             pairs.append((b"backup", b"%d" % self.backup))
         if self.algorithm:
-            pairs.append((b"algo", _bytes(self.algorithm)))
+            pairs.append((b"algo", to_bytes(self.algorithm)))
         if self.max_conns:
             pairs.append((b"max_conns", b"%d" % self.max_conns))
         if self.via:
-            pairs.append((b"via", _bytes(",".join(self.via))))
+            pairs.append((b"via", to_bytes(",".join(self.via))))
         if self.notify:
-            pairs.append((b"notify", _bytes(self.notify)))
+            pairs.append((b"notify", to_bytes(self.notify)))
         if self.unix:
             pairs.append((b"unix", b"%d" % self.unix))
         return encode(pairs, SUBSCRIPTION, int(self.unsubscribe))
@@ -111,8 +112,8 @@ def parse_announcement(datagram: bytes, sender: str = "") -> Announcement:
         raise AnnouncementError(f"the address has {len(address)} bytes, expected 1 to 255")
     number = {name: decimal(values.get(name, b"")) for name in _NUMBERS}
     return Announcement(
-        key=_text(key),
-        address=_dialable(_text(address), sender),
+        key=to_text(key),
+        address=_dialable(to_text(address), sender),
         unsubscribe=datagram[3] != 0,
         modifier1=number[b"modifier1"] & 0xFF,
         modifier2=number[b"modifier2"] & 0xFF,
@@ -120,11 +121,11 @@ def parse_announcement(datagram: bytes, sender: str = "") -> Announcement:
         load=number[b"load"],
         weight=min(number[b"weight"] or 1, MAX_WEIGHT),
         backup=min(number[b"backup"], MAX_BACKUP),
-        algorithm=_text(values.get(b"algo", b"")),
+        algorithm=to_text(values.get(b"algo", b"")),
         max_conns=min(number[b"max_conns"], MAX_CONNS),
-        via=tuple(name for name in _text(values.get(b"via", b"")).split(",") if name),
+        via=tuple(name for name in to_text(values.get(b"via", b"")).split(",") if name),
         unix=number[b"unix"],
-        notify=_text(values.get(b"notify", b"")),
+        notify=to_text(values.get(b"notify", b"")),
     )
 
 
@@ -134,7 +135,7 @@ _NUMBERS = (b"modifier1", b"modifier2", b"cores", b"load", b"weight", b"backup",
 def pool_hash(key: str) -> int:
     """The number that uWSGI's logs and figures show beside a pool: djb33x over signed chars, modulo 65535."""
     value = 5381
-    for char in _bytes(key):
+    for char in to_bytes(key):
         value = (value * 33 ^ (char - 256 if char > 127 else char)) & 0xFFFFFFFF
     return value % 65535
 
@@ -158,11 +159,3 @@ def _dialable(address: str, sender: str) -> str:
     except AddressError as error:
         raise AnnouncementError(f"cannot be dialled: {error}") from None
     return address
-
-
-def _text(value: bytes) -> str:
-    return value.decode("utf-8", "surrogateescape")
-
-
-def _bytes(value: str) -> bytes:
-    return value.encode("utf-8", "surrogateescape")

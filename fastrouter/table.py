@@ -10,6 +10,7 @@ from enum import Enum
 
 from fastrouter.shared import MAX_ALGORITHM, Counter, Delta, NodeRecord, SharedState, Slot, Table
 from fastrouter.subscription import Announcement
+from fastrouter.text import to_bytes, to_text
 
 __all__ = ["Outcome", "SubscriptionTable", "TableFull"]
 
@@ -109,7 +110,7 @@ class SubscriptionTable:
                 self._free.append(slot)
                 continue
             announced = self._cells[self._state.slot_cell(slot, Slot.LAST_ANNOUNCED)] / _SECOND
-            entries.append(Entry(_text(record.key), _text(record.address), slot, record, announced))
+            entries.append(Entry(to_text(record.key), to_text(record.address), slot, record, announced))
         for entry in sorted(entries, key=lambda entry: entry.last_announced):
             self._by_age[entry.slot] = entry
         for entry in sorted(entries, key=lambda entry: entry.record.order):
@@ -183,8 +184,8 @@ def _record(announcement: Announcement, id: int, order: int) -> NodeRecord:
     return NodeRecord(
         id,
         order,
-        announcement.key.encode("utf-8", "surrogateescape"),
-        announcement.address.encode("utf-8", "surrogateescape"),
+        to_bytes(announcement.key),
+        to_bytes(announcement.address),
         announcement.modifier1,
         announcement.modifier2,
         announcement.weight,
@@ -192,7 +193,3 @@ def _record(announcement: Announcement, id: int, order: int) -> NodeRecord:
         announcement.max_conns,
         announcement.algorithm.encode("ascii", "replace")[:MAX_ALGORITHM],
     )
-
-
-def _text(value: bytes) -> str:
-    return value.decode("utf-8", "surrogateescape")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from fastrouter.cache.definition import Definition, parse_item
 from fastrouter.cache.store import Cache
 from fastrouter.options import Options
+from fastrouter.text import to_bytes
 
 __all__ = ["fill_caches", "make_caches", "make_signed_times"]
 
@@ -41,7 +42,7 @@ def fill_caches(caches: Mapping[str, Cache], options: Options) -> None:
         except OSError as error:
             log.error("[cache-error] cannot read %s: %s", path, error.strerror)
             continue
-        _store(caches, name, path.encode("utf-8", "surrogateescape"), value)
+        _store(caches, name, to_bytes(path), value)
 
 
 def _store(caches: Mapping[str, Cache], name: str, key: bytes, value: bytes) -> None:

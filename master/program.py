@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from collections.abc import Iterator
 from typing import NoReturn
 
 from fastrouter.options import Options
@@ -175,18 +176,46 @@ def _announce_start(context: Context) -> None:
     for cache in context.caches.values():
         sizes = cache.definition
         log.info('cache "%s": %d items of up to %d bytes', cache.name, sizes.items, sizes.blocksize)
-    if context.options.router.subscription_slot:
-        log.warning("fastrouter-subscription-slot has no effect and is not needed")
     if context.options.router.cheap:
         log.info("starting fastrouter in cheap mode")
-    used, *shadowed = [field.replace("_", "-") for field in context.options.router.forwarders] or [""]
-    for name in shadowed:
-        log.warning("fastrouter-%s has no effect beside fastrouter-%s", name, used)
-    unlimited = ("use-cache", "use-pattern", "use-base", "use-code-string")
-    if context.options.router.max_conns and used in unlimited:
-        log.warning("fastrouter-max-conns has no effect beside fastrouter-%s", used)
+    for problem in _without_effect(context.options):
+        log.warning("%s", problem)
+    used = context.options.router.forwarders
     if context.router_listeners and not used:
         log.warning("the router has no way to find a node: every request will be closed")
+
+
+_NEEDS = (
+    ("fallback_on_no_key", "fallback"),
+    ("post_buffering_dir", "post_buffering"),
+    ("resubscribe_bind", "resubscribe"),
+    ("resubscribe_sign", "resubscribe"),
+    ("subscription_fallback_key", "subscription_server"),
+)
+"""Options that only say something more of another."""
+
+
+def _without_effect(options: Options) -> Iterator[str]:
+    """What is configured and changes nothing, beside what else is configured or missing."""
+    router = options.router
+    used, *shadowed = router.forwarders or [""]
+    for name in shadowed:
+        yield f"{_spelled(name)} has no effect beside {_spelled(used)}"
+    if router.max_conns and used in ("use_cache", "use_pattern", "use_base", "use_code_string"):
+        yield f"fastrouter-max-conns has no effect beside {_spelled(used)}"
+    for name, needed in _NEEDS:
+        if getattr(router, name) and not getattr(router, needed):
+            yield f"{_spelled(name)} has no effect without {_spelled(needed)}"
+    if router.subscription_fallback_key and options.subscription.dotsplit:
+        yield "fastrouter-subscription-fallback-key has no effect beside subscription-dotsplit"
+    if options.subscription.mountpoints and used != "subscription_server":
+        yield "subscription-mountpoints has no effect without fastrouter-subscription-server"
+    if router.subscription_slot:
+        yield "fastrouter-subscription-slot has no effect and is not needed"
+
+
+def _spelled(field: str) -> str:
+    return "fastrouter-" + field.replace("_", "-")
 
 
 def _write_pidfile(path: str) -> None:

@@ -2,20 +2,21 @@
 
 import os
 from http import HTTPStatus
+from typing import Final
 
 __all__ = ["BAD_REQUEST", "FAILED", "NO_ANSWER", "NO_NODE", "TOO_LATE", "UNAVAILABLE", "answer"]
 
-BAD_REQUEST = 400
+BAD_REQUEST: Final = 400
 """What came is no uwsgi packet, or it names no key."""
-NO_NODE = 404
+NO_NODE: Final = 404
 """Nobody has announced the key."""
-FAILED = 500
+FAILED: Final = 500
 """The router could not do its part."""
-NO_ANSWER = 502
+NO_ANSWER: Final = 502
 """The node closed without an answer."""
-UNAVAILABLE = 503
+UNAVAILABLE: Final = 503
 """The key is known, but no node of it can be reached, or none has room."""
-TOO_LATE = 504
+TOO_LATE: Final = 504
 """The node did not answer in time."""
 
 _RETRY_AFTER = 10

@@ -17,6 +17,7 @@ from fastrouter.cache.wire import CACHE, answer_call
 from fastrouter.packet import HEADER, PacketError
 from fastrouter.shared import App
 from workers.context import Context
+from workers.loop import EXCLUSIVE
 from workers.process import BOOT_FAILURE
 from workers.requestlog import Served, format_request
 from workers.usercode import LoadError, load_application
@@ -36,8 +37,6 @@ _PAUSE = 0.5
 
 _DRAIN = 1.0
 """Seconds to go on accepting for when told to stop."""
-
-_EXCLUSIVE = 1 << 28
 
 
 def run_app(context: Context, index: int, ready: Callable[[], None]) -> int:
@@ -105,7 +104,7 @@ class AppWorker:
         with select.epoll() as epoll:
             epoll.register(self._wake_reader, select.EPOLLIN)
             for fd in self._listeners:
-                epoll.register(fd, select.EPOLLIN | _EXCLUSIVE)
+                epoll.register(fd, select.EPOLLIN | EXCLUSIVE)
             while not self._stopping:
                 for fd, _ in epoll.poll(maxevents=1):
                     if fd in self._listeners:

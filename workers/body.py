@@ -5,10 +5,9 @@ A body of up to so many bytes goes to the end of the packet, a larger one into a
 
 import tempfile
 from collections.abc import Callable, Generator
-from select import EPOLLIN
 from typing import IO, TYPE_CHECKING
 
-from workers.loop import Event
+from workers.loop import IN, Event
 from workers.relay import ClientGone, read_client
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ def buffer_body(session: "Session") -> Generator[None, Event, None]:
 def _read(session: "Session", put: Callable[[bytes], object]) -> Generator[None, Event, None]:
     router, client = session.router, session.client
     left = session.body_left or 0
-    router.loop.watch(client, EPOLLIN, session.resume)
+    router.loop.watch(client, IN, session.resume)
     while left:
         yield  # after every chunk: a client that is faster than the disk must not have the worker for itself
         session.touched = router.seconds

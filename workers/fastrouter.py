@@ -1,11 +1,10 @@
 """What is particular to the fastrouter: reading a uwsgi packet and finding its key."""
 
 from collections.abc import Generator
-from select import EPOLLIN
 
 from fastrouter.packet import HEADER, PacketError
 from fastrouter.request import read_head, with_mountpoint
-from workers.loop import Event
+from workers.loop import IN, Event
 from workers.relay import read_client
 from workers.session import BadRequest, Session
 
@@ -57,7 +56,7 @@ def _read_on(session: Session, first: bytes | None) -> Generator[None, Event, by
         raise BadRequest("closed before the request")
     data = bytearray(first or b"")
     loop = session.router.loop
-    loop.watch(session.client, EPOLLIN, session.resume)
+    loop.watch(session.client, IN, session.resume)
     while len(data) < HEADER.size or len(data) < _size(data):
         yield
         more = read_client(session.client, _FIRST_READ)

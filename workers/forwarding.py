@@ -12,6 +12,7 @@ from fastrouter.forwarders.unlisted import UnlistedNodes
 from fastrouter.node import Node, configured
 from fastrouter.pool import Balancing
 from fastrouter.routes import Routes
+from fastrouter.text import to_bytes
 from workers.context import Context
 from workers.mapping import load_mapping
 
@@ -60,7 +61,7 @@ def _chosen(context: Context, index: int, routes: Routes, balancing: Balancing) 
             return PathForwarder(pattern_template(options.use_pattern), unlisted)
         case "subscription_server":
             subscription = context.options.subscription
-            fallback = options.subscription_fallback_key.encode("utf-8", "surrogateescape")
+            fallback = to_bytes(options.subscription_fallback_key)
             keys = lookups(
                 subscription.dotsplit,
                 subscription.mountpoints > 0,

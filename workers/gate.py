@@ -1,21 +1,17 @@
 """Whether a router worker accepts: it does while nothing speaks against it."""
 
 import logging
-import select
 from _socket import socket as PlainSocket
 from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import cast
 
 from workers.context import Listener
-from workers.loop import Event, Loop
+from workers.loop import EXCLUSIVE, IN, Event, Loop
 
 __all__ = ["Gate", "Reason"]
 
 log = logging.getLogger("fastrouter")
-
-# Wakes one of the workers that wait for the same socket instead of all (epoll_ctl(2)).
-_EXCLUSIVE = 1 << 28
 
 _BACKLOG = 4096
 """Most connections to take from one backlog before leaving; more than Linux lets wait by default."""
@@ -84,8 +80,8 @@ class Gate:
         self._open = not self.reasons
         for fd in self._listeners:
             if self._open:
-                exclusive = 0 if fd in self._contested else _EXCLUSIVE
-                self._loop.watch(fd, select.EPOLLIN | exclusive, self._accept)
+                exclusive = 0 if fd in self._contested else EXCLUSIVE
+                self._loop.watch(fd, IN | exclusive, self._accept)
             else:
                 self._loop.unwatch(fd)
 

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 
 from fastrouter.options import AppOptions, MappingSource
+from fastrouter.text import to_text
 from workers.usercode import LoadError, load_file, prepare_imports
 
 __all__ = ["MappingKey", "load_mapping"]
@@ -21,7 +22,7 @@ class MappingKey(str):
     __hash__ = str.__hash__
 
     def __eq__(self, other: object) -> bool:
-        return super().__eq__(_text(other) if isinstance(other, bytes) else other)
+        return super().__eq__(to_text(other) if isinstance(other, bytes) else other)
 
     def __ne__(self, other: object) -> bool:
         return not self == other
@@ -45,8 +46,4 @@ def load_mapping(source: MappingSource, options: AppOptions) -> Callable[[bytes]
     function = getattr(loaded, source.function, None)
     if not callable(function):
         raise LoadError(f"there is no function {source.function!r} in {source.script}")
-    return lambda key: function(MappingKey(_text(key)))
-
-
-def _text(value: bytes) -> str:
-    return value.decode("utf-8", "surrogateescape")
+    return lambda key: function(MappingKey(to_text(key)))

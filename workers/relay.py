@@ -8,27 +8,26 @@ import os
 import socket
 from _socket import socket as PlainSocket
 from collections.abc import Generator
-from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from fastrouter.node import Node
 from workers.answers import NO_ANSWER, TOO_LATE
-from workers.loop import Event
+from workers.loop import ERR, HUP, IN, OUT, RDHUP, Event
 
 if TYPE_CHECKING:
     from workers.session import Session
 
 __all__ = ["Bytes", "ClientGone", "linger", "read_client", "relay", "send"]
 
-_GONE = EPOLLHUP | EPOLLERR
+_GONE: Final = HUP | ERR
 
-_FAIR = 16
+_FAIR: Final = 16
 """Full buffers to move for one session before others have their turn."""
 
-_ENDED = -1
+_ENDED: Final = -1
 """Bytes still to come from a client that has closed its side."""
 
-_LINGER = 2
+_LINGER: Final = 2
 """Seconds to go on reading from a client after its answer (nginx's lingering_timeout is 5)."""
 
 
@@ -55,31 +54,31 @@ def relay(session: "Session", sock: PlainSocket, node: Node, rest: Bytes) -> Gen
     try:
         while True:
             # What is watched follows from what can move: nothing is read that cannot be passed on.
-            wanted = (EPOLLOUT if up else 0) | (0 if down else EPOLLIN | EPOLLRDHUP)
+            wanted = (OUT if up else 0) | (0 if down else IN | RDHUP)
             if wanted != node_events:
                 node_events = router.loop.watch_or_not(node_fd, wanted, resume)
             listening = not up and left != _ENDED and (left != 0 or session.old)
-            wanted = (EPOLLOUT if down else 0) | (EPOLLIN if listening else 0)
+            wanted = (OUT if down else 0) | (IN if listening else 0)
             if wanted != client_events:
                 client_events = router.loop.watch_or_not(client, wanted, resume)
             fd, events = yield
             if fd >= 0:
                 session.touched = router.seconds
             if fd == node_fd:
-                if up and events != EPOLLIN:
+                if up and events != IN:
                     up = send(sock, up)
                     if body is not None and not up:
                         up = body.read()
                         uploaded += len(up)
-                if not down and events != EPOLLOUT:
-                    n, down, ended = _download(sock, client, buffer, events & EPOLLRDHUP)
+                if not down and events != OUT:
+                    n, down, ended = _download(sock, client, buffer, events & RDHUP)
                     received += n
                     if ended:
                         break
             elif fd == client:
-                if down and events != EPOLLIN:
+                if down and events != IN:
                     down = down[_write(client, down) :]
-                if events & EPOLLIN and listening:
+                if events & IN and listening:
                     data = read_client(client, len(buffer))
                     if data:
                         session.repeatable = False
@@ -131,7 +130,7 @@ def linger(session: "Session") -> Generator[None, Event, None]:
         _shutdown(sock)
     try:
         if read_client(client, 65536) != b"":
-            router.loop.watch(client, EPOLLIN, session.resume)
+            router.loop.watch(client, IN, session.resume)
             while read_client(client, 65536) != b"":
                 yield
     except OSError:

@@ -5,7 +5,6 @@ import logging
 import os
 import signal
 from collections.abc import Callable
-from select import EPOLLIN
 
 from fastrouter.counters import NodeCounters
 from fastrouter.health import Health
@@ -13,13 +12,14 @@ from fastrouter.node import Node
 from fastrouter.pool import Balancing
 from fastrouter.routes import Routes
 from fastrouter.shared import Failure, Worker, read_deltas
+from fastrouter.text import to_bytes, to_text
 from workers.answers import TOO_LATE, UNAVAILABLE
 from workers.body import BodyFile, BufferingFailed
 from workers.context import Context
 from workers.fastrouter import read_request
 from workers.forwarding import make_fallback, make_forwarder
 from workers.gate import Gate, Reason
-from workers.loop import Event, Loop
+from workers.loop import IN, Event, Loop
 from workers.process import BOOT_FAILURE, raise_descriptor_limit
 from workers.queue import Queue
 from workers.session import SWEEP, Session
@@ -87,7 +87,7 @@ class Router:
         self.post_buffering_dir = options.post_buffering_dir
         self.answers_errors = options.answer_errors
         self.read_request = read_request
-        self.force_key = options.force_key.encode("utf-8", "surrogateescape")
+        self.force_key = to_bytes(options.force_key)
         self.mountpoints = context.options.subscription.mountpoints if options.subscription_server else 0
         self.buffer = memoryview(bytearray(options.buffer_size))
         """What every session reads its node's bytes into; nothing stays there beyond one event."""
@@ -122,7 +122,7 @@ class Router:
         """Forget what a predecessor left behind, take over the table, and accept."""
         self.counters.reset_active()
         self._cells[Worker.SESSIONS] = 0
-        self.loop.watch(self._deltas, EPOLLIN, self._follow)
+        self.loop.watch(self._deltas, IN, self._follow)
         self._routes.read_all()
         self._cells[Worker.GENERATION] = self._routes.generation
         if self._can_be_cheap:
@@ -187,7 +187,7 @@ class Router:
         if rest:
             log.warning(
                 "[uwsgi-fastrouter] %s => %s gave no answer again and again and rests for %d seconds",
-                _text(session.key),
+                to_text(session.key),
                 node.address,
                 rest,
             )
@@ -207,7 +207,7 @@ class Router:
             )
         if error not in _NOT_THE_NODES_FAULT:
             if node not in self.fallback and self._forwarder.mark_failed(node):
-                key = _text(session.key)
+                key = to_text(session.key)
                 log.warning("[uwsgi-fastrouter] %s => marking %s as failed", key, node.address)
             self._report(Failure(node.slot, node.id))
             self._update_cheap()
@@ -292,7 +292,3 @@ class Router:
     def _end_when_drained(self) -> None:
         if Reason.DRAINING in self._gate.reasons and not self._sessions:
             self.loop.running = False
-
-
-def _text(key: bytes) -> str:
-    return key.decode("utf-8", "surrogateescape")

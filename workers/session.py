@@ -10,13 +10,12 @@ import logging
 import socket
 from _socket import socket as PlainSocket
 from collections.abc import Generator, Iterator
-from select import EPOLLOUT
 from typing import TYPE_CHECKING
 
 from fastrouter.node import Node
 from workers.answers import BAD_REQUEST, FAILED, NO_ANSWER, NO_NODE, UNAVAILABLE, answer
 from workers.body import BodyFile, BufferingFailed, buffer_body
-from workers.loop import Event
+from workers.loop import OUT, Event
 from workers.relay import Bytes, ClientGone, linger, relay, send
 
 if TYPE_CHECKING:
@@ -210,7 +209,7 @@ class Session:
                 yield
                 error, rest = _dial(sock, node, packet)
             if error == errno.EINPROGRESS:
-                loop.watch(self.node_fd, EPOLLOUT, self.resume)
+                loop.watch(self.node_fd, OUT, self.resume)
                 while (yield)[0] != self.node_fd:
                     pass
                 error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)

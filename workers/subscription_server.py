@@ -22,6 +22,7 @@ from fastrouter.subscription import (
     pool_hash,
 )
 from fastrouter.table import Entry, Outcome, SubscriptionTable, TableFull
+from fastrouter.text import to_bytes
 from workers.announcing import Resubscriber
 from workers.context import Context
 from workers.loop import Event, Loop
@@ -174,8 +175,8 @@ class SubscriptionServer:
         text = f"[subscription ack] {announcement.key} => new node: {announcement.address}"
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
             try:
-                path = announcement.notify.encode("utf-8", "surrogateescape")
-                sock.sendto(text.encode("utf-8", "surrogateescape"), path)
+                path = to_bytes(announcement.notify)
+                sock.sendto(to_bytes(text), path)
             except OSError as error:
                 log.debug("no acknowledgement to %s: %s", announcement.notify, error)
 

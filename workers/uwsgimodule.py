@@ -117,7 +117,7 @@ class CacheFunctions:
             return None
         if self._reader is not None:
             found = local.look_up(_bytes(key), self._reader)
-            return found[0] if found else None
+            return found[0].value if found else None
         item = local.get(_bytes(key))
         return item.value if item else None
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from fastrouter.subscriber import parse_keyval
+from fastrouter.text import to_bytes
 
 __all__ = ["CacheError", "Definition", "parse_definition", "parse_item"]
 
@@ -106,4 +107,4 @@ def parse_item(text: str) -> tuple[str, bytes, bytes]:
     key, equals, value = rest.partition("=")
     if not equals or not key or not value:
         raise CacheError("expected KEY=VALUE or CACHE KEY=VALUE")
-    return cache, key.encode("utf-8", "surrogateescape"), value.encode("utf-8", "surrogateescape")
+    return cache, to_bytes(key), to_bytes(value)

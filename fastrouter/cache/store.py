@@ -97,7 +97,7 @@ class Cache:
         self._generation = 0
         self._next = 0
         self._swept = -_SWEEP
-        self._thread_lock = threading.Lock()
+        self._thread_lock = threading.RLock()
         self._check_store()
         self._read_all()
 
@@ -109,17 +109,17 @@ class Cache:
         slot = self._slots.get(key)
         return None if slot is None else self._item(slot, key)
 
-    def look_up(self, key: bytes, reader: int) -> tuple[bytes, int] | None:
-        """The value, and how often it was asked for before. The caller is the only one with its number."""
+    def look_up(self, key: bytes, reader: int) -> tuple[Item, int] | None:
+        """The item, and how often it was asked for before. The caller is the only one with its number."""
         item = self.peek(key)
-        if item is None:
+        slot = self._slots.get(key)
+        if item is None or slot is None:
             return None
-        slot = self._slots[key]
         hits = self._hits(slot)
         at = self._use(reader, slot)
         self._uses[at] += 1
         self._uses[at + 1] = time.monotonic_ns()
-        return item.value, max(hits - item.hits_before, 0)  # those before a restart are forgotten
+        return item, max(hits - item.hits_before, 0)  # those before a restart are forgotten
 
     def keys(self) -> list[bytes]:
         self._follow()
@@ -130,8 +130,8 @@ class Cache:
     def get(self, key: bytes) -> Item | None:
         """The item; counts a hit."""
         with self._lock():
-            self.look_up(key, self._readers)
-            return self.peek(key)
+            found = self.look_up(key, self._readers)
+            return found[0] if found else None
 
     def set(self, key: bytes, value: bytes, expires: int = 0) -> bool:
         """Store a new item for so many seconds, 0 for ever. False when there is one, or no room."""
@@ -196,9 +196,11 @@ class Cache:
 
     def _follow(self) -> None:
         """Bring the index up to date."""
-        generation = self._cells[_GENERATION]
-        if generation == self._generation:
-            return
+        if self._cells[_GENERATION] != self._generation:
+            with self._thread_lock:
+                self._catch_up(self._cells[_GENERATION])
+
+    def _catch_up(self, generation: int) -> None:
         for number in range(max(self._generation, generation - _RING) + 1, generation + 1):
             self._index(self._cells[_HEADER + number % _RING])
         if self._cells[_GENERATION] - self._generation >= _RING:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from fastrouter.cache.store import Cache
 from fastrouter.forwarders.unlisted import UnlistedForwarder, UnlistedNodes
 from fastrouter.node import Node
+from fastrouter.text import to_text
 
 __all__ = ["CacheForwarder"]
 
@@ -27,8 +28,8 @@ class CacheForwarder(UnlistedForwarder):
     def candidates(self, key: bytes, remote: bytes) -> Iterator[Node]:
         found = self._cache.look_up(key, self._reader)
         if found is not None:
-            value, hits = found
-            nodes = self._alternatives(value)
+            item, hits = found
+            nodes = self._alternatives(item.value)
             for step in range(len(nodes)):
                 yield nodes[(hits + step) % len(nodes)]
 
@@ -40,7 +41,7 @@ class CacheForwarder(UnlistedForwarder):
         if nodes is None:
             if len(self._by_value) >= _MOST_VALUES:
                 self._by_value.clear()
-            texts = value.decode("utf-8", "surrogateescape").split("|")
+            texts = to_text(value).split("|")
             nodes = [node for text in texts if (node := self._nodes.read(text)) is not None]
             self._by_value[value] = nodes
         return nodes

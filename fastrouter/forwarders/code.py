@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from fastrouter.forwarders.unlisted import UnlistedForwarder, UnlistedNodes
 from fastrouter.node import Node
+from fastrouter.text import to_text
 
 __all__ = ["CodeForwarder"]
 
@@ -54,15 +55,13 @@ class CodeForwarder(UnlistedForwarder):
         try:
             answer = self._function(key)
         except (Exception, SystemExit):
-            log.exception("%s failed for %s", self._name, _text(key))
+            log.exception("%s failed for %s", self._name, to_text(key))
             return ""
         seconds = time.monotonic() - started
         if seconds > _SLOW:
-            log.warning("%s took %.0f ms for %s; nothing else moved", self._name, 1000 * seconds, _text(key))
+            log.warning(
+                "%s took %.0f ms for %s; nothing else moved", self._name, 1000 * seconds, to_text(key)
+            )
         if isinstance(answer, bytes):
-            return _text(answer)
+            return to_text(answer)
         return answer if isinstance(answer, str) else ""
-
-
-def _text(value: bytes) -> str:
-    return value.decode("utf-8", "surrogateescape")

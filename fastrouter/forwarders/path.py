@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from fastrouter.forwarders.unlisted import UnlistedForwarder, UnlistedNodes
 from fastrouter.node import Node
+from fastrouter.text import to_text
 
 __all__ = ["PathForwarder", "base_template", "pattern_template"]
 
@@ -53,7 +54,7 @@ class PathForwarder(UnlistedForwarder):
 
     def candidates(self, key: bytes, remote: bytes) -> Iterator[Node]:
         if self.knows(key):
-            text = key.decode("utf-8", "surrogateescape").join(self._template)
+            text = to_text(key).join(self._template)
             # What is no address may be the name of a socket with a colon in it.
             node = self._nodes.get(text) or self._nodes.get(f"./{text}")
             if node is not None:

@@ -1,8 +1,7 @@
 """Every snippet of uWSGI's fastrouter documentation, as printed but for the addresses.
 
 A command line is written here as it is there; ``uwsgi`` becomes ``fastrouter-master``, or stays uWSGI where it
-starts an instance, and the addresses are replaced by free ones. The blog's deployment is in test_blog.py, the
-mapping functions and the cache script are run in the tests of those, too, together with what they return.
+starts an instance, and the addresses are replaced by free ones. The blog's deployment is in test_blog.py.
 """
 
 import shlex

@@ -56,20 +56,6 @@ def test_alternatives_are_tried_when_one_is_dead(node):
         assert [served_by(router, "foo.com") for _ in range(4)] == [node.address] * 4
 
 
-def test_the_script_of_the_documentation(node, tmp_path):
-    (tmp_path / "foobar.py").write_text(
-        "import uwsgi\n"
-        "# Requests for example.com on port 8000 will go to 127.0.0.1:4040\n"
-        f'uwsgi.cache_set("example.com:8000", "{node.address}")\n'
-        f'uwsgi.cache_set("unbit.it", "{node.address},5")\n'
-    )
-    with Router(*ROUTER, "--cache", "100", "--file", "foobar.py", cwd=tmp_path) as router:
-        assert served_by(router, "example.com:8000") == node.address
-        assert served_by(router, "unbit.it") == node.address
-        assert node.packets[-1][0] == 5
-        router.pids("script")
-
-
 def test_the_cache_outlives_every_process_and_is_filled_again_by_the_script_only_if_it_must(node, tmp_path):
     script = tmp_path / "fill.py"
     script.write_text(f"import uwsgi\nuwsgi.cache_set('foo.com', '{node.address}')\nprint('script ran')\n")

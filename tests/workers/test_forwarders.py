@@ -47,6 +47,26 @@ def test_what_has_no_effect_is_said(tmp_path, node):
     arguments = ["--fastrouter=127.0.0.1:0", "--fastrouter-to", node.address, "--fastrouter-use-base=/tmp/"]
     with Router(*arguments) as router:
         router.wait_for("fastrouter-to has no effect beside fastrouter-use-base")
+    arguments = [
+        "--fastrouter=127.0.0.1:0",
+        "--fastrouter-use-base=/tmp/",
+        "--fastrouter-max-conns=5",
+        "--fastrouter-fallback-on-no-key",
+        "--fastrouter-post-buffering-dir=/tmp",
+        "--fastrouter-resubscribe-bind=127.0.0.1:0",
+        "--fastrouter-subscription-fallback-key=x",
+        "--subscription-mountpoints=2",
+    ]
+    with Router(*arguments) as router:
+        for option, reason in (
+            ("fastrouter-max-conns", "beside fastrouter-use-base"),
+            ("fastrouter-fallback-on-no-key", "without fastrouter-fallback"),
+            ("fastrouter-post-buffering-dir", "without fastrouter-post-buffering"),
+            ("fastrouter-resubscribe-bind", "without fastrouter-resubscribe"),
+            ("fastrouter-subscription-fallback-key", "without fastrouter-subscription-server"),
+            ("subscription-mountpoints", "without fastrouter-subscription-server"),
+        ):
+            router.wait_for(f"{option} has no effect {reason}$")
     with Router("--fastrouter=127.0.0.1:0") as router:
         router.wait_for("no way to find a node")
         with connect(router.address) as sock:

@@ -1,4 +1,7 @@
-"""Mapping functions (fastrouter-use-code-string) and the local socket (fastrouter-use-socket)."""
+"""Mapping functions (fastrouter-use-code-string) and the local socket (fastrouter-use-socket).
+
+The documentation's own functions are in peers/test_documentation.py.
+"""
 
 import os
 import signal
@@ -13,43 +16,6 @@ ROUTER = ("--fastrouter=127.0.0.1:0", "--fastrouter-use-code-string")
 
 def served_by(router, key):
     return request(router.address, HTTP_HOST=key).rpartition(b"\r\n\r\n")[2].decode()
-
-
-def test_the_first_example_of_the_documentation(node, tmp_path):
-    (tmp_path / "mapper.py").write_text(f"def get(key):\n    return '{node.address}'\n")
-    with Router(*ROUTER, "0:mapper.py:get", cwd=tmp_path) as router:
-        assert served_by(router, "example.com") == node.address
-        assert served_by(router, "anything") == node.address
-
-
-def test_the_second_example_of_the_documentation(nodes, tmp_path):
-    first, second, third = (node.address for node in nodes)
-    (tmp_path / "megamapper.py").write_text(
-        f"""
-domains = {{}}
-domains['example.com'] = {{'nodes': ('{first}', '{second}'), 'node': 0}}
-domains['unbit.it'] = {{'nodes': ('{first},5', '{second},5'), 'node': 0}}
-DEFAULT_NODE = '{third}'
-def get(key):
-    if key not in domains:
-        return DEFAULT_NODE
-    # get the node to forward requests to
-    nodes = domains[key]['nodes']
-    current_node = domains[key]['node']
-    value = nodes[current_node]
-    # round robin :P
-    next_node = current_node + 1
-    if next_node >= len(nodes):
-        next_node = 0
-    domains[key]['node'] = next_node
-    return value
-"""
-    )
-    with Router(*ROUTER, "0:megamapper.py:get", cwd=tmp_path) as router:
-        assert [served_by(router, "example.com") for _ in range(4)] == [first, second] * 2
-        assert served_by(router, "unbit.it") == first
-        assert nodes[0].packets[-1][0] == 5
-        assert served_by(router, "else.com") == third
 
 
 def test_bytes_as_uwsgi_passes_them_and_a_module(nodes, tmp_path):

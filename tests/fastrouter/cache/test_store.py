@@ -59,10 +59,11 @@ def test_hits_count_from_the_insertion_and_go_on_over_an_update():
     cache.get(b"k")
     cache.peek(b"k")
     cache.update(b"k", b"w")
-    assert cache.look_up(b"k", 1) == (b"w", 4)
+    item, hits = cache.look_up(b"k", 1)
+    assert (item.value, hits) == (b"w", 4)
     cache.delete(b"k")
     cache.set(b"k", b"v")
-    assert cache.look_up(b"k", 0) == (b"v", 0)
+    assert cache.look_up(b"k", 0)[1] == 0
     assert cache.look_up(b"other", 0) is None
 
 
@@ -220,13 +221,48 @@ def test_threads_take_turns():
     assert number_in(cache.get(b"n").value) == 2000
 
 
+def test_threads_that_read_while_another_process_writes():
+    cache = make(items=50)
+
+    def churn():
+        number = 0
+        while True:
+            number += 1
+            cache.update(b"%d" % (number % 50), b"v")
+            cache.delete(b"%d" % ((number * 7) % 50))
+
+    failures = []
+
+    def read():
+        try:
+            for number in range(3000):
+                cache.peek(b"%d" % (number % 50))
+                cache.look_up(b"%d" % (number % 50), 0)
+                cache.keys()
+        except Exception as error:
+            failures.append(error)
+
+    pid = in_child(churn)
+    try:
+        threads = [threading.Thread(target=read) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    assert not failures
+
+
 def test_a_store_outlives_the_program(tmp_path):
     path = str(tmp_path / "store")
     cache = make(store=path)
     cache.set(b"k", b"v")
     cache.look_up(b"k", 0)
     again = make(store=path, readers=3)
-    assert again.look_up(b"k", 2) == (b"v", 0)
+    item, hits = again.look_up(b"k", 2)
+    assert (item.value, hits) == (b"v", 0)
     with pytest.raises(CacheError, match="another cache"):
         make(items=9, store=path)
     assert make(items=9, store=path, store_delete=True).keys() == []

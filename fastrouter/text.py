@@ -1,0 +1,12 @@
+"""Keys and addresses are bytes on the wire and text in configurations; any bytes survive both ways."""
+
+__all__ = ["to_bytes", "to_text"]
+
+
+def to_text(value: bytes) -> str:
+    return value.decode("utf-8", "surrogateescape")
+
+
+def to_bytes(value: str) -> bytes:
+    """Raises UnicodeEncodeError for text that never was bytes (a lone surrogate of another kind)."""
+    return value.encode("utf-8", "surrogateescape")
