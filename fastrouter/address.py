@@ -5,6 +5,7 @@ uWSGI 2.0.31, plus IPv6 for nodes.
 """
 
 import ipaddress
+import re
 import socket
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -19,6 +20,7 @@ __all__ = [
     "Shared",
     "Tcp",
     "Unix",
+    "host_name",
     "parse_binding",
     "parse_node",
     "show",
@@ -26,6 +28,10 @@ __all__ = [
 
 MAX_UNIX_PATH = 107
 """Longest UNIX socket path in bytes (sun_path without its terminator, unix(7))."""
+
+
+_LABEL = "[0-9A-Za-z_](?:[0-9A-Za-z_-]{0,61}[0-9A-Za-z_])?"
+_HOST_NAME = re.compile(rf"(?:{_LABEL}\.)*(?![0-9]+\.?$){_LABEL}\.?")
 
 
 class AddressError(ValueError):
@@ -117,6 +123,15 @@ def parse_node(text: str) -> Dial:
     except ValueError:
         raise AddressError(f"{text!r}: expected a numeric address, not the name {host!r}") from None
     return Dial(socket.AF_INET if number.version == 4 else socket.AF_INET6, (str(number), port))
+
+
+def host_name(text: str) -> str:
+    """The host of ``name:80``, when that is a name which somebody has to look up; otherwise empty."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or not 0 < int(port) <= 65535:
+        return ""
+    # What ends in a number is a mistyped address (RFC 1123, 2.1), which a resolver might yet make one of.
+    return host if len(host) <= 253 and _HOST_NAME.fullmatch(host) else ""
 
 
 def show(name: object) -> str:

@@ -1,35 +1,28 @@
-"""Who may announce what: signatures, replays, credentials.
+"""Who may announce what: credentials, signatures, replays, and the operator's rules (policy.py).
 
-A signed announcement carries the time at which it was made, one second more if it is an unsubscription (uWSGI
-2.0.31). Of each node the highest time that was accepted is kept, over both commands and beyond the node's own
-life, so that nothing which was heard once is obeyed a second time: neither as it was, nor with the command
-changed, which the signature does not cover. uWSGI compares with the node's first announcement only.
+A signed announcement carries the time at which it was made. Of each node the highest time that was accepted
+is kept, over both commands and beyond the node's own life, so that nothing which was heard once is obeyed a
+second time: neither as it was nor, in uWSGI's scheme, with the command changed, which the signature does not
+cover there. (uWSGI 2.0.31 compares with the node's first announcement only.)
 """
 
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fastrouter.cache.store import Cache
+from fastrouter.policy import Policy, Sender
 from fastrouter.subscription import Announcement, AnnouncementError, Reason
 from fastrouter.text import to_bytes
 
 if TYPE_CHECKING:
     from fastrouter.signature import KeyFiles
 
-__all__ = ["Admission", "Sender"]
+__all__ = ["MARK_SIZE", "Admission"]
 
-
-@dataclass(frozen=True, slots=True)
-class Sender:
-    """Where a datagram came from, as far as the kernel says."""
-
-    host: str = ""
-    """Numeric address; empty for a UNIX socket."""
-    uid: int | None = None
-    gid: int | None = None
+MARK_SIZE = 16
+"""Bytes of a time in times: seconds, and the number within the second."""
 
 
 class Admission:
@@ -43,11 +36,12 @@ class Admission:
         trusted: Sequence[int] = (),
         owned: Sequence[str] = (),
         credentials: bool = False,
+        policy: Policy = (),
     ) -> None:
         """keys checks signatures, and times keeps the highest accepted of each node, for tolerance seconds.
 
         trusted are the uids that need not sign; owned are prefixes of files whose owner may announce the key
-        that they name; credentials says that senders have to be known.
+        that they name; credentials says that senders have to be known; policy says who may announce what.
         """
         self._keys = keys
         self._times = times
@@ -55,6 +49,7 @@ class Admission:
         self._trusted = frozenset(trusted) - {0}  # uWSGI does not exempt root either
         self._owned = list(owned)
         self._credentials = credentials
+        self._policy = policy
 
     @property
     def checks_signatures(self) -> bool:
@@ -69,11 +64,24 @@ class Admission:
                 f"the sender (uid {sender.uid}, gid {sender.gid}) does not own {announcement.key}",
                 Reason.CREDENTIALS,
             )
+        signer = ""
         if self._keys is not None and (sender.uid is None or sender.uid not in self._trusted):
-            self._check_signature(self._keys, datagram, announcement, now)
+            signer = announcement.signer or announcement.key
+            self._check_signature(self._keys, signer, datagram, announcement, now)
+        self._check_policy(announcement, sender, signer)
+
+    def _check_policy(self, announcement: Announcement, sender: Sender, signer: str) -> None:
+        if any(rule.allows(announcement, sender, signer) for rule in self._policy):
+            return
+        # Without a rule, whoever has a key file may announce the key that it is called after.
+        if self._policy or signer not in ("", announcement.key):
+            by = f", signed by {signer}," if signer else ""
+            raise AnnouncementError(
+                f"{announcement.key} at {announcement.address}{by} is not allowed by any rule", Reason.POLICY
+            )
 
     def _check_signature(
-        self, keys: "KeyFiles", datagram: bytes, announcement: Announcement, now: int
+        self, keys: "KeyFiles", signer: str, datagram: bytes, announcement: Announcement, now: int
     ) -> None:
         from fastrouter.signature import split_signature
 
@@ -81,28 +89,31 @@ class Admission:
         if signed is None:
             raise AnnouncementError(f"{announcement.key} is not signed", Reason.UNSIGNED)
         try:
-            keys.verify(to_bytes(announcement.key), signed)
+            keys.verify(to_bytes(signer), signed)
         except ValueError as error:
             raise AnnouncementError(f"{announcement.key}: {error}", Reason.SIGNATURE) from None
         name = f"{announcement.key} node: {announcement.address} unix_check: {announcement.unix}"
         if not now - self._tolerance <= announcement.unix <= now + self._tolerance:
             raise AnnouncementError(f"invalid (sniffed ?) packet sent for slot: {name}", Reason.STALE)
-        if not self._is_newer(announcement):
+        if not self._is_newer(announcement, signed.covers_command):
             raise AnnouncementError(f"invalid (sniffed ?) packet sent for slot: {name}", Reason.REPLAYED)
 
-    def _is_newer(self, announcement: Announcement) -> bool:
+    def _is_newer(self, announcement: Announcement, covers_command: bool) -> bool:
         """Whether nothing as new was heard of the node; takes note of the time if so."""
         assert self._times is not None
         node = to_bytes(f"{announcement.key}\0{announcement.address}")
         name = hashlib.sha256(node).digest()
         item = self._times.peek(name)
-        highest = int.from_bytes(item.value, "big") if item else -1
-        # An instance that stops within the second of its start has that second's time, and the one more.
-        time = announcement.unix - announcement.unsubscribe
-        if time < highest or (time == highest and not announcement.unsubscribe):
-            return False
+        highest = item.value if item else b""
+        if covers_command:
+            mark = _mark(announcement.unix, announcement.sequence)
+            newer = mark > highest
+        else:
+            # An instance that stops within the second of its start has that second's time, and the one more.
+            mark = _mark(announcement.unix - announcement.unsubscribe, 0)
+            newer = mark > highest or (mark == highest and announcement.unsubscribe)
         # Whom nothing can be remembered of cannot be let in.
-        return self._times.update(name, min(time, 2**63).to_bytes(8, "big"), 2 * self._tolerance)
+        return newer and self._times.update(name, mark, 2 * self._tolerance)
 
     def _is_owner(self, key: str, sender: Sender) -> bool:
         if sender.uid is None or "/" in key or "\0" in key or key in (".", ".."):
@@ -115,3 +126,8 @@ class Admission:
             if (about.st_uid, about.st_gid) == (sender.uid, sender.gid):
                 return True
         return False
+
+
+def _mark(unix: int, sequence: int) -> bytes:
+    """What compares as the times do."""
+    return min(unix, 2**63).to_bytes(8, "big") + min(sequence, 2**63).to_bytes(8, "big")

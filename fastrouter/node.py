@@ -6,7 +6,7 @@ from fastrouter.address import parse_node
 from fastrouter.shared import COUNTERS, Layout, NodeRecord, Slot
 from fastrouter.text import to_bytes, to_text
 
-__all__ = ["Node", "configured"]
+__all__ = ["Node", "configured", "named"]
 
 
 class Node:
@@ -28,6 +28,7 @@ class Node:
         "points",
         "record",
         "rest_at",
+        "share",
         "slot",
         "sockaddr",
         "weight",
@@ -37,7 +38,7 @@ class Node:
         """Raises AddressError when the address cannot be dialled."""
         self.record = record
         self.address = to_text(record.address)
-        self.family, self.sockaddr = parse_node(self.address)
+        self.move(record.resolved or record.address)
         self.slot = slot
         self.id = record.id
         self.key = record.key
@@ -58,9 +59,25 @@ class Node:
         """Its places on the ring that clients' addresses are hashed to, as far as they were needed."""
         self.failures = 0
         """Requests that failed in a row, as this worker saw them."""
+        self.share = 0.0
+        """What it has saved up of requests, as long as it starts slowly."""
+
+    def move(self, address: bytes) -> None:
+        """Be reached at a numeric address. Raises AddressError."""
+        self.family, self.sockaddr = parse_node(to_text(address))
+
+
+_NOWHERE = b"/dev/null/unresolved"
+"""What nobody can be reached at."""
 
 
 def configured(address: str, slot: int, layout: Layout, modifier1: int = 0, max_conns: int = 0) -> Node:
     """A node that was not announced. Raises AddressError when the address cannot be dialled."""
     encoded = to_bytes(address)
     return Node(NodeRecord(0, slot, b"", encoded, modifier1, max_conns=max_conns), slot, layout)
+
+
+def named(address: str, slot: int, layout: Layout, max_conns: int = 0) -> Node:
+    """The same for an address with a host name: it is nowhere until its slot says where it is."""
+    record = NodeRecord(0, slot, b"", to_bytes(address), max_conns=max_conns, resolved=_NOWHERE)
+    return Node(record, slot, layout)

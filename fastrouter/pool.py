@@ -1,5 +1,6 @@
 """A pool: the live nodes of one key, and which of them is next."""
 
+import time
 from bisect import bisect, insort
 from collections.abc import Iterator, Sequence
 
@@ -15,7 +16,13 @@ class Balancing:
     """What all pools of a router worker have in common."""
 
     def __init__(
-        self, algorithm: str, phase: float, max_conns: int, counters: NodeCounters, health: Health
+        self,
+        algorithm: str,
+        phase: float,
+        max_conns: int,
+        counters: NodeCounters,
+        health: Health,
+        slow_start: int = 0,
     ) -> None:
         """phase, from 0 to 1, is different in every worker, so that they do not all begin with one node."""
         self.algorithm = algorithm
@@ -24,6 +31,8 @@ class Balancing:
         """For nodes that announce no limit of their own."""
         self.counters = counters
         self.health = health
+        self.slow_start = slow_start * 1_000_000_000
+        """Nanoseconds in which a node that joins comes to its share."""
 
     def for_configured_nodes(self) -> "Balancing":
         """The same, but for the algorithm: in turn, from the first (uWSGI 2.0.31 behaviour)."""
@@ -67,6 +76,8 @@ class Pool:
         while self._health.is_resting(node) and node not in self._resting:
             self._arrange()
             node = self._balancers[0].pick(remote)
+        if self._balancing.slow_start and self._starts_slowly(node):
+            node = self._started(node, remote)
         self._last = node
         return node
 
@@ -80,6 +91,30 @@ class Pool:
                 node = group[(start + step) % len(group)]
                 if node is not first:
                     yield node
+
+    def _starts_slowly(self, node: Node) -> bool:
+        """Whether a node gives up its turn; the longer it is there, the fewer."""
+        age = time.monotonic_ns() - node.record.since
+        if age >= self._balancing.slow_start:
+            return False
+        node.share += age / self._balancing.slow_start
+        if node.share < 1.0:
+            return True
+        node.share -= 1.0
+        return False
+
+    def _started(self, slow: Node, remote: bytes) -> Node:
+        """Who takes the turn of a node that starts slowly: itself, when there is nobody else of its level."""
+        since = time.monotonic_ns() - self._balancing.slow_start
+        others = [node for node in self._groups[0] if node.record.since <= since]
+        if not others:
+            return slow
+        for _ in self._groups[0]:
+            node = self._balancers[0].pick(remote)
+            if node.record.since <= since:
+                return node
+        # Its algorithm finds no other: one that prefers the least busy, or goes by the client.
+        return min(others, key=lambda node: self._balancing.counters.active(node) / node.weight)
 
     def _someone_has_rested(self) -> bool:
         return not all(self._health.is_resting(node) for node in self._resting)

@@ -28,6 +28,8 @@ class Routes:
         self._cells = state.cells
         self._balancing = balancing
         self._by_slot: dict[int, Node] = {}
+        self._named: dict[int, Node] = {}
+        """Configured nodes with host names, by slot."""
         self._emptied: OrderedDict[bytes, float] = OrderedDict()
         """When keys lost their last node, the longest ago first."""
 
@@ -42,9 +44,15 @@ class Routes:
                 self._take_over(delta.slot)
                 self.generation = delta.generation
 
+    def adopt(self, node: Node) -> None:
+        """Keep a configured node, whose address has a host name, where the name says it is."""
+        self._named[node.slot] = node
+
     def read_all(self) -> None:
         """Take over the whole shared table."""
         self.generation = self._cells[Table.GENERATION]
+        for slot in self._named:
+            self._take_over(slot)
         for slot in range(self._cells[Table.SLOTS_USED]):
             self._take_over(slot)
 
@@ -96,6 +104,12 @@ class Routes:
 
     def _take_over(self, slot: int) -> None:
         record = self._state.read(slot)
+        if slot in self._named:
+            if record is not None:
+                self._named[slot].move(record.resolved)
+            return
+        if record is not None and record.draining:
+            record = None
         node = self._by_slot.get(slot)
         if node is not None and node.record != record:
             self.drop(node)

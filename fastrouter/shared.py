@@ -33,20 +33,22 @@ __all__ = [
     "read_failures",
 ]
 
-_HEADER_CELLS = 16
+_HEADER_CELLS = 32
 WORKER_CELLS = 16
 APP_CELLS = 8
 _SLOT_CELLS = 8
 COUNTERS: Final = 8
 """Cells of one node in one router worker: Counter's, and room to keep a node on one cache line."""
 
-_RECORD_HEAD = struct.Struct("<QQHBBHHHIB")
+_RECORD_HEAD = struct.Struct("<QQHBBHHHIBBQ?")
 MAX_ALGORITHM = 32
 """Bytes of an algorithm's name."""
+_MAX_RESOLVED = 64
+"""Bytes of a numeric address; the longest has 47."""
 
-_HALF = 640
-"""Bytes for one record: its head, a key and an address of at most 255 bytes each, a name, some to grow."""
-assert HEAD.size + _RECORD_HEAD.size + 2 * 255 + MAX_ALGORITHM <= _HALF
+_HALF = 704
+"""Bytes for one record: its head, a key and an address of at most 255 bytes each, names, some to grow."""
+assert HEAD.size + _RECORD_HEAD.size + 2 * 255 + MAX_ALGORITHM + _MAX_RESOLVED <= _HALF
 
 
 class Table:
@@ -134,6 +136,12 @@ class NodeRecord(NamedTuple):
     """Most requests at a time, 0 for no limit."""
     algorithm: bytes = b""
     """That the node asks for in its pool; empty for the configured one."""
+    resolved: bytes = b""
+    """The numeric address that stands for one with a host name."""
+    since: int = 0
+    """Monotonic nanoseconds of its first announcement, or of the first after it had failed or left."""
+    draining: bool = False
+    """It gets no more requests, and is only here for those that it still has."""
 
     def encode(self) -> bytes:
         head = _RECORD_HEAD.pack(
@@ -147,8 +155,11 @@ class NodeRecord(NamedTuple):
             self.backup,
             self.max_conns,
             len(self.algorithm),
+            len(self.resolved),
+            self.since,
+            self.draining,
         )
-        return head + self.key + self.address + self.algorithm
+        return head + self.key + self.address + self.algorithm + self.resolved
 
 
 _PAIR = struct.Struct("<QQ")
@@ -191,10 +202,11 @@ _READ = 4096 * _PAIR.size
 
 
 def _decode(record: bytes) -> NodeRecord:
-    head = _RECORD_HEAD.unpack_from(record)
-    id_, order, weight, modifier1, modifier2, key_size, address_size, backup, max_conns, _ = head
+    id_, order, weight, modifier1, modifier2, *sizes, since, draining = _RECORD_HEAD.unpack_from(record)
+    key_size, address_size, backup, max_conns, algorithm_size, resolved_size = sizes
     key_end = _RECORD_HEAD.size + key_size
     address_end = key_end + address_size
+    algorithm_end = address_end + algorithm_size
     return NodeRecord(
         id_,
         order,
@@ -205,7 +217,10 @@ def _decode(record: bytes) -> NodeRecord:
         weight,
         backup,
         max_conns,
-        record[address_end:],
+        record[address_end:algorithm_end],
+        record[algorithm_end : algorithm_end + resolved_size],
+        since,
+        draining,
     )
 
 

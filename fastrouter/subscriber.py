@@ -8,6 +8,7 @@ from fastrouter.subscription import Announcement
 
 __all__ = [
     "DIGEST_NAMES",
+    "ED25519",
     "SigningKey",
     "SubscriberError",
     "Subscription",
@@ -16,7 +17,10 @@ __all__ = [
 ]
 
 
-DIGEST_NAMES = ("SHA1", "SHA224", "SHA256", "SHA384", "SHA512")
+ED25519 = "ED25519"
+"""Names our own scheme where uWSGI's has the name of a digest."""
+
+DIGEST_NAMES = ("SHA1", "SHA224", "SHA256", "SHA384", "SHA512", ED25519)
 """For signatures."""
 
 
@@ -31,6 +35,8 @@ class SigningKey:
     digest: str
     pem: str
     """The file of the private key; read anew for each announcement, as uWSGI does."""
+    signer: str = ""
+    """What the public key is called where announcements are checked; empty: like the announced key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,7 @@ class Subscription:
     backup: int = 0
     algorithm: str = ""
     max_conns: int = 0
+    more: tuple[tuple[str, str], ...] = ()
     sign: SigningKey | None = None
     check: str = ""
     """A file without which nothing is announced."""
@@ -63,7 +70,12 @@ class Subscription:
         """
         weight = template.weight if self.weight is None else self.weight
         common = replace(
-            template, weight=weight, backup=self.backup, algorithm=self.algorithm, max_conns=self.max_conns
+            template,
+            weight=weight,
+            backup=self.backup,
+            algorithm=self.algorithm,
+            max_conns=self.max_conns,
+            more=self.more,
         )
         if not self.mapping:
             yield replace(common, key=self.key)
@@ -140,22 +152,27 @@ def _split_server(text: str) -> tuple[str, str]:
     return server, key
 
 
-_IGNORED = frozenset({"proto", "vassal", "inactive", "sni_key", "sni_crt", "sni_ca"})
-"""Of subscribe2: what uWSGI 2.0.31 does not send, or says nothing to a fastrouter."""
+_MORE = ("vassal", "sni_key", "sni_crt", "sni_ca", "proto", "inactive")
+"""Of subscribe2: what is announced for the sake of other routers, in the order in which uWSGI 2.1 does."""
 
 _KNOWN = frozenset(
     {"server", "key", "socket", "addr", "address", "modifier1", "modifier2", "check"}
-    | {"weight", "backup", "algo", "max_conns", "sign"}
+    | {"weight", "backup", "algo", "max_conns", "sign", "signer"}
 )
 
 
 def _subscribe2(text: str) -> Subscription:
     values = parse_keyval(text)
-    for name in values.keys() - _KNOWN - _IGNORED:
+    for name in values.keys() - _KNOWN - set(_MORE):
         raise SubscriberError(f"there is no {name!r} in subscribe2")
     if not values.get("server") or not values.get("key"):
         raise SubscriberError("expected server=ADDRESS,key=KEY")
     key = values["key"]
+    sign = parse_signing(values["sign"]) if "sign" in values else None
+    if "signer" in values:
+        if sign is None:
+            raise SubscriberError("signer says nothing without sign=DIGEST:FILE")
+        sign = replace(sign, signer=values["signer"])
     return Subscription(
         server=values["server"],
         key="" if key.startswith("@") else key,
@@ -168,7 +185,8 @@ def _subscribe2(text: str) -> Subscription:
         backup=_digits(values.get("backup", "")),
         algorithm=values.get("algo", ""),
         max_conns=_digits(values.get("max_conns", "")),
-        sign=parse_signing(values["sign"]) if "sign" in values else None,
+        more=tuple((name, values[name]) for name in _MORE if name in values),
+        sign=sign,
         check=values.get("check", ""),
     )
 

@@ -8,7 +8,7 @@ and rubbish after the last good record is ignored. Unlike it, what cannot become
 from dataclasses import dataclass
 from enum import IntEnum
 
-from fastrouter.address import AddressError, parse_node
+from fastrouter.address import AddressError, host_name, parse_node
 from fastrouter.packet import HEADER, SUBSCRIPTION, PacketError, encode, records
 from fastrouter.request import MAX_KEY, decimal
 from fastrouter.text import to_bytes, to_text
@@ -34,6 +34,9 @@ class Reason(IntEnum):
     STALE = 5
     REPLAYED = 6
     CREDENTIALS = 7
+    POLICY = 8
+    RATE = 9
+    UNRESOLVED = 10
 
 
 class AnnouncementError(ValueError):
@@ -60,37 +63,54 @@ class Announcement:
     """Balancing that the node asks for in its pool (uWSGI 2.1: ``algo``)."""
     max_conns: int = 0
     """Most requests at a time, 0 for no limit. Not in uWSGI."""
+    more: tuple[tuple[str, str], ...] = ()
+    """Variables for routers of other kinds (``sni_key``, ``proto``), passed over by this one."""
+    drain: bool = False
+    """The node wants no more requests, and has some to end. Not in uWSGI."""
     via: tuple[str, ...] = ()
     """The routers that it was passed on by, first to last. Not in uWSGI."""
-    unix: int = 0
-    """When it was made, in seconds of the epoch, and one more to unsubscribe; 0 unless it is signed."""
     notify: str = ""
     """Path of the UNIX datagram socket that wants to hear of the node's acceptance."""
+    signer: str = ""
+    """Whose key it is signed with, if that is not called like the announced key. Not in uWSGI."""
+    unix: int = 0
+    """When it was made, in seconds of the epoch (in uWSGI's scheme, one more to unsubscribe); 0 unless it is
+    signed."""
+    sequence: int = 0
+    """Tells announcements of one second apart; the later one has the higher number. Not in uWSGI."""
 
     def encode(self) -> bytes:
-        """The datagram, with the variables in the order in which uWSGI sends them."""
-        pairs = [
-            (b"key", to_bytes(self.key)),
-            (b"address", to_bytes(self.address)),
-            (b"modifier1", b"%d" % self.modifier1),
-            (b"modifier2", b"%d" % self.modifier2),
-            (b"cores", b"%d" % self.cores),
-            (b"load", b"%d" % self.load),
-            (b"weight", b"%d" % self.weight),
-        ]
-        if self.backup:
-            pairs.append((b"backup", b"%d" % self.backup))
-        if self.algorithm:
-            pairs.append((b"algo", to_bytes(self.algorithm)))
-        if self.max_conns:
-            pairs.append((b"max_conns", b"%d" % self.max_conns))
-        if self.via:
-            pairs.append((b"via", to_bytes(",".join(self.via))))
-        if self.notify:
-            pairs.append((b"notify", to_bytes(self.notify)))
-        if self.unix:
-            pairs.append((b"unix", b"%d" % self.unix))
-        return encode(pairs, SUBSCRIPTION, int(self.unsubscribe))
+        """The datagram, with the variables in the order in which uWSGI 2.0.31 and 2.1 send them.
+
+        Raises PacketError when it would be too long.
+        """
+        optional = (
+            ("backup", self.backup),
+            *self.more,
+            ("algo", self.algorithm),
+            ("max_conns", self.max_conns),
+            ("drain", int(self.drain)),
+            ("via", ",".join(self.via)),
+            ("notify", self.notify),
+            ("signer", self.signer),
+            ("unix", self.unix),
+            ("seq", self.sequence),
+        )
+        pairs = (
+            ("key", self.key),
+            ("address", self.address),
+            ("modifier1", self.modifier1),
+            ("modifier2", self.modifier2),
+            ("cores", self.cores),
+            ("load", self.load),
+            ("weight", self.weight),
+            *((name, value) for name, value in optional if value),
+        )
+        block = ((name.encode(), to_bytes(str(value))) for name, value in pairs)
+        datagram = encode(block, SUBSCRIPTION, int(self.unsubscribe))
+        if len(datagram) > MAX_DATAGRAM:
+            raise PacketError(f"the announcement has {len(datagram)} bytes, at most {MAX_DATAGRAM} are read")
+        return datagram
 
 
 def parse_announcement(datagram: bytes, sender: str = "") -> Announcement:
@@ -123,13 +143,19 @@ def parse_announcement(datagram: bytes, sender: str = "") -> Announcement:
         backup=min(number[b"backup"], MAX_BACKUP),
         algorithm=to_text(values.get(b"algo", b"")),
         max_conns=min(number[b"max_conns"], MAX_CONNS),
+        drain=number[b"drain"] != 0,
         via=tuple(name for name in to_text(values.get(b"via", b"")).split(",") if name),
-        unix=number[b"unix"],
         notify=to_text(values.get(b"notify", b"")),
+        signer=to_text(values.get(b"signer", b"")),
+        unix=number[b"unix"],
+        sequence=number[b"seq"],
     )
 
 
-_NUMBERS = (b"modifier1", b"modifier2", b"cores", b"load", b"weight", b"backup", b"max_conns", b"unix")
+_NUMBERS = (
+    *(b"modifier1", b"modifier2", b"cores", b"load", b"weight"),
+    *(b"backup", b"max_conns", b"drain", b"unix", b"seq"),
+)
 
 
 def pool_hash(key: str) -> int:
@@ -154,6 +180,8 @@ def _dialable(address: str, sender: str) -> str:
     host, colon, port = address.rpartition(":")
     if sender and colon and host in ("", "0", "0.0.0.0", "[::]"):
         address = f"[{sender}]:{port}" if ":" in sender else f"{sender}:{port}"
+    if host_name(address):
+        return address
     try:
         parse_node(address)
     except AddressError as error:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 
+from fastrouter.admission import MARK_SIZE
 from fastrouter.cache.definition import Definition, parse_item
 from fastrouter.cache.store import Cache
 from fastrouter.options import Options
@@ -24,7 +25,17 @@ def make_signed_times(options: Options) -> Cache | None:
     if options.subscription.sign_check is None:
         return None
     items = 4 * options.subscription.max_nodes  # of nodes that have left, too
-    return Cache(Definition("times of signed announcements", items, blocksize=8, keysize=32), readers=0)
+    # Beside the table, so that nothing which was heard before a restart is obeyed after it.
+    store = f"{state}.times" if (state := options.subscription.state) else ""
+    definition = Definition(
+        "times of signed announcements",
+        items,
+        blocksize=MARK_SIZE,
+        keysize=32,
+        store=store,
+        store_delete=True,
+    )
+    return Cache(definition, readers=0)
 
 
 def fill_caches(caches: Mapping[str, Cache], options: Options) -> None:

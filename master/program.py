@@ -15,8 +15,9 @@ from master.logs import set_up_logging
 from master.privileges import drop_privileges
 from master.sockets import Sockets
 from master.supervisor import PID, ROUTERS, Supervisor
-from workers.announcer import run_announcer
 from workers.app import run_app
+from workers.appannouncer import run_announcer
+from workers.configured import named_slots
 from workers.context import Context, Pipe
 from workers.process import die_with_parent, set_title
 from workers.router import run_router
@@ -76,7 +77,7 @@ def _bind(context: Context, sockets: Sockets) -> None:
     context.app_listeners = sockets.bind(options.app.sockets)
     context.ready = _pipe()
     context.deltas = [_pipe() for _ in range(options.router.processes)]
-    if options.router.subscription_server:
+    if options.router.subscription_server or named_slots(options.router):
         context.failures = _pipe()
 
 
@@ -100,18 +101,14 @@ def _roles(options: Options) -> list[Role]:
         roles.append(Role("script", 1, run_script, numbered=False, stop_rank=2))
     router, announcer = options.router, options.announcer
     if router.addresses:
-        if router.subscription_server:
+        names = named_slots(router)
+        if router.subscription_server or names:
             roles.append(Role("subscription server", 1, run_subscription_server, numbered=False, stop_rank=3))
         own = (router.uid, router.gid)
-        # What a script puts in a cache is to be there before the first request.
-        after = next(
-            (
-                role
-                for role in ("script", "app worker")
-                if router.use_cache is not None and _runs(role, options)
-            ),
-            "",
-        )
+        after = "subscription server" if names or options.subscription.state else ""
+        if router.use_cache is not None:
+            # What a script puts in a cache is to be there before the first request.
+            after = next((role for role in ("script", "app worker") if _runs(role, options)), "")
         roles.append(
             Role(
                 "router worker",

@@ -1,61 +1,102 @@
-"""Sending announcements: of the local application, and of this router itself."""
+"""Sending announcements: of the local application, of wrapped programs, and of this router itself."""
 
 import logging
 import socket
 import time
 from dataclasses import replace
 
-from fastrouter.subscriber import SigningKey
+from fastrouter.address import AddressError, Dial, Tcp, host_name, parse_binding, parse_node
+from fastrouter.subscriber import ED25519, SigningKey
 from fastrouter.subscription import Announcement
+from workers.resolver import Resolver
 
-__all__ = ["Resubscriber", "send_announcement"]
+__all__ = ["Resubscriber", "Transmitter"]
 
 log = logging.getLogger("fastrouter")
 
-_Address = tuple[str, int] | str
 
+class Transmitter:
+    """Sends datagrams to subscription servers. Nobody answers; the next round tries again what failed."""
 
-def send_announcement(server: str, announcement: Announcement, signing_key: SigningKey | None) -> None:
-    """Send one datagram. Nobody answers; what fails is logged and tried again in the next round."""
-    try:
-        datagram = _encoded(announcement, signing_key)
-        family, address = _resolve(server)
-        with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
-            sock.sendto(datagram, address)
-    except (OSError, ValueError) as error:
-        log.warning("cannot announce %s to %s: %s", announcement.key, server, error)
+    def __init__(self, resolver: Resolver, bind: str = "") -> None:
+        """bind is the address to send from, if it matters. Raises OSError, AddressError."""
+        self._resolver = resolver
+        self._sockets: dict[int, socket.socket] = {}
+        self._failing: dict[str, str] = {}
+        """Why nothing comes through, by server."""
+        if bind:
+            binding = parse_binding(bind)
+            if not isinstance(binding, Tcp):
+                raise AddressError(f"{bind!r}: expected HOST:PORT")
+            family = socket.AF_INET6 if ":" in binding.host else socket.AF_INET
+            self._socket(family).bind((binding.host, binding.port))
+
+    def find(self, server: str) -> Dial | None:
+        """Where a server is now; None while its name is being looked up. Raises AddressError."""
+        if host := host_name(server):
+            numeric = self._resolver.numeric(host, int(server.rpartition(":")[2]))
+            if numeric == "":
+                raise AddressError(f"nobody knows the name {host}")
+            return parse_node(numeric) if numeric else None
+        return parse_node(server)
+
+    def send(self, server: str, announcement: Announcement, signing_key: SigningKey | None) -> bool:
+        """Send one announcement; log why not, when that is news. False if it was not sent."""
+        try:
+            target = self.find(server)
+            if target is None:
+                return False
+            datagram = _encoded(announcement, signing_key)
+            self._socket(target.family).sendto(datagram, target.sockaddr)
+        except (OSError, ValueError) as error:
+            if self._failing.get(server) != str(error):
+                self._failing[server] = str(error)
+                log.warning("cannot announce %s to %s: %s", announcement.key, server, error)
+            return False
+        if self._failing.pop(server, None):
+            log.info("announcements to %s go out again", server)
+        return True
+
+    def _socket(self, family: int) -> socket.socket:
+        if family not in self._sockets:
+            self._sockets[family] = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        return self._sockets[family]
 
 
 class Resubscriber:
-    """Announces this router to another one, from one socket, in the stead of its nodes."""
+    """Announces this router to another one, in the stead of its nodes."""
 
-    def __init__(self, server: str, own: str, bind: str, signing_key: SigningKey | None) -> None:
-        """own is the router's address; bind is the one to send from, if any. Raises OSError."""
+    def __init__(
+        self, transmitter: Transmitter, server: str, own: str, signing_key: SigningKey | None
+    ) -> None:
+        """own is the address of this router."""
+        self._transmitter = transmitter
         self._server = server
+        self._own = own
         self._signing_key = signing_key
-        family, self._target = _resolve(server)
-        self._socket = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        if bind and family != socket.AF_UNIX:
-            self._socket.bind(_resolve(bind)[1])
-        self.own = self._dialable(own)
-        """The address that the other is told."""
+
+    @property
+    def own(self) -> str:
+        """The address that the other is told: for "all addresses", the one that it is reached from.
+
+        Empty as long as nobody knows.
+        """
+        host, _, port = self._own.rpartition(":")
+        if host not in ("0.0.0.0", "[::]"):
+            return self._own
+        try:
+            target = self._transmitter.find(self._server)
+            if target is None or target.family == socket.AF_UNIX:
+                return self._own if target else ""
+            with socket.socket(target.family, socket.SOCK_DGRAM) as probe:
+                probe.connect(target.sockaddr)  # sends nothing
+                local = probe.getsockname()[0]
+        except (OSError, AddressError):
+            return ""
+        return f"[{local}]:{port}" if ":" in local else f"{local}:{port}"
 
     def send(self, announcement: Announcement) -> None:
-        """Send it, or log why not, once in a while at most."""
-        try:
-            self._socket.sendto(_encoded(announcement, self._signing_key), self._target)
-        except (OSError, ValueError) as error:
-            log.warning("cannot announce %s to %s: %s", announcement.key, self._server, error)
-
-    def _dialable(self, own: str) -> str:
-        """For "all addresses", the one of this machine that the other is reached from."""
-        host, _, port = own.rpartition(":")
-        if host not in ("0.0.0.0", "[::]") or self._socket.family == socket.AF_UNIX:
-            return own
-        with socket.socket(self._socket.family, socket.SOCK_DGRAM) as probe:
-            probe.connect(self._target)  # sends nothing
-            local = probe.getsockname()[0]
-        return f"[{local}]:{port}" if ":" in local else f"{local}:{port}"
+        self._transmitter.send(self._server, announcement, self._signing_key)
 
 
 def _encoded(announcement: Announcement, signing_key: SigningKey | None) -> bytes:
@@ -64,16 +105,12 @@ def _encoded(announcement: Announcement, signing_key: SigningKey | None) -> byte
         return announcement.encode()
     from fastrouter.signature import sign  # brings in cryptography, which few need
 
-    # One second more to unsubscribe, so that it is newer than what was announced in this same second.
-    now = int(time.time()) + announcement.unsubscribe  # noqa: TID251 - part of the format
+    unix, sequence = divmod(time.time_ns(), 1_000_000_000)
+    if signing_key.digest == ED25519:
+        announcement = replace(announcement, unix=unix, sequence=sequence, signer=signing_key.signer)
+    else:
+        # One second more to unsubscribe, so that it is newer than what was announced in this same second.
+        unix += announcement.unsubscribe
+        announcement = replace(announcement, unix=unix, signer=signing_key.signer)
     with open(signing_key.pem, "rb") as file:
-        return sign(replace(announcement, unix=now).encode(), signing_key.digest, file.read())
-
-
-def _resolve(server: str) -> tuple[int, _Address]:
-    """Where a server is now. A name may mean another machine than a round ago."""
-    host, colon, port = server.rpartition(":")
-    if not colon or server.startswith("/"):
-        return socket.AF_UNIX, server
-    found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_DGRAM)
-    return found[0][0], (str(found[0][4][0]), int(port))
+        return sign(announcement.encode(), signing_key.digest, file.read())

@@ -1,5 +1,8 @@
 """The forwarder that a configuration asks for."""
 
+from collections.abc import Sequence
+
+from fastrouter.address import host_name
 from fastrouter.forwarders import Forwarder
 from fastrouter.forwarders.cache import CacheForwarder
 from fastrouter.forwarders.code import CodeForwarder
@@ -9,7 +12,7 @@ from fastrouter.forwarders.path import PathForwarder, base_template, pattern_tem
 from fastrouter.forwarders.static import StaticForwarder
 from fastrouter.forwarders.subscription import SubscriptionForwarder, lookups
 from fastrouter.forwarders.unlisted import UnlistedNodes
-from fastrouter.node import Node, configured
+from fastrouter.node import Node, configured, named
 from fastrouter.pool import Balancing
 from fastrouter.routes import Routes
 from fastrouter.text import to_bytes
@@ -19,13 +22,21 @@ from workers.mapping import load_mapping
 __all__ = ["make_fallback", "make_forwarder"]
 
 
-def make_fallback(context: Context) -> list[Node]:
+def make_fallback(context: Context, routes: Routes) -> list[Node]:
     """The nodes to turn to when another has failed."""
-    options, layout = context.options.router, context.state.layout
-    return [
-        configured(address, slot, layout, max_conns=options.max_conns)
-        for slot, address in enumerate(options.fallback, len(options.to))
-    ]
+    options = context.options.router
+    return _configured(context, routes, options.fallback, len(options.to))
+
+
+def _configured(context: Context, routes: Routes, addresses: Sequence[str], first_slot: int) -> list[Node]:
+    nodes = []
+    for slot, address in enumerate(addresses, first_slot):
+        make = named if host_name(address) else configured
+        node = make(address, slot, context.state.layout, max_conns=context.options.router.max_conns)
+        nodes.append(node)
+        if make is named:
+            routes.adopt(node)
+    return nodes
 
 
 def make_forwarder(
@@ -70,8 +81,5 @@ def _chosen(context: Context, index: int, routes: Routes, balancing: Balancing) 
             return SubscriptionForwarder(routes, keys)
         case "use_base":
             return PathForwarder(base_template(options.use_base), unlisted)
-    nodes = [
-        configured(address, slot, layout, max_conns=options.max_conns)
-        for slot, address in enumerate(options.to)
-    ]
+    nodes = _configured(context, routes, options.to, 0)
     return StaticForwarder(nodes, context.state, balancing.for_configured_nodes(), options.gracetime)

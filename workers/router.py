@@ -108,10 +108,17 @@ class Router:
         self._name = f"[uWSGI fastrouter pid {os.getpid()}]"
         self._deltas = context.deltas[index].reader
         self._failures = context.failures.writer if context.failures else -1
-        algorithm, phase = context.options.subscription.algorithm, index / options.processes
-        balancing = Balancing(algorithm, phase, options.max_conns, self.counters, self.health)
+        subscription, phase = context.options.subscription, index / options.processes
+        balancing = Balancing(
+            subscription.algorithm,
+            phase,
+            options.max_conns,
+            self.counters,
+            self.health,
+            subscription.slow_start,
+        )
         self._routes = Routes(context.state, balancing)
-        self.fallback = make_fallback(context)
+        self.fallback = make_fallback(context, self._routes)
         self._forwarder = make_forwarder(context, index, self._routes, balancing, self.fallback)
         self.candidates = self._forwarder.candidates
         self.knows = self._forwarder.knows

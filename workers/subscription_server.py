@@ -10,9 +10,12 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from fastrouter.admission import Admission, Sender
+from fastrouter.address import host_name
+from fastrouter.admission import Admission
 from fastrouter.federation import Federation
-from fastrouter.shared import EVERY_SLOT, Delta, Table, read_failures
+from fastrouter.policy import Sender, parse_rule
+from fastrouter.rates import Rates, source_of
+from fastrouter.shared import Table, read_failures
 from fastrouter.subscription import (
     MAX_DATAGRAM,
     Announcement,
@@ -21,11 +24,15 @@ from fastrouter.subscription import (
     parse_announcement,
     pool_hash,
 )
-from fastrouter.table import Entry, Outcome, SubscriptionTable, TableFull
+from fastrouter.table import Entry, Limits, Outcome, SubscriptionTable, TableFull
 from fastrouter.text import to_bytes
-from workers.announcing import Resubscriber
+from workers.announcing import Resubscriber, Transmitter
+from workers.configured import ConfiguredNames
 from workers.context import Context
 from workers.loop import Event, Loop
+from workers.publisher import Publisher
+from workers.resolver import Resolver
+from workers.snapshot import Snapshot
 
 __all__ = ["SubscriptionServer", "run_subscription_server"]
 
@@ -40,6 +47,8 @@ _QUEUE = 16384
 _REFUSALS_LOGGED = 10
 """In a second; a flood of bad datagrams must not become a flood of lines."""
 
+_MOST_WAITING = 1024
+"""Announcements of nodes whose names are being looked up."""
 
 _CREDENTIALS = struct.Struct("3i")
 """Process, user and group (struct ucred, unix(7))."""
@@ -52,6 +61,7 @@ def run_subscription_server(context: Context, index: int, ready: Callable[[], No
     server.start()
     ready()
     server.loop.run()
+    server.end()
     return 0
 
 
@@ -60,25 +70,31 @@ class SubscriptionServer:
 
     def __init__(self, context: Context) -> None:
         assert context.failures is not None
+        options = context.options.subscription
         self.loop = Loop(self._tick)
         self._cells = context.state.cells
-        self._table = SubscriptionTable(context.state, first_slot=context.options.router.configured_slots)
-        self._tolerance = context.options.subscription.tolerance
+        limits = Limits(options.max_pools, options.max_pool_nodes, options.max_source_nodes)
+        self._table = SubscriptionTable(context.state, context.options.router.configured_slots, limits)
+        self._tolerance = options.tolerance
         self._sockets = {
             listener.socket.fileno(): listener.socket for listener in context.subscription_listeners
         }
-        self._pipes = [pipe.writer for pipe in context.deltas]
-        self._behind: set[int] = set()
-        """Pipes that were full; their workers read the whole table when there is room again."""
+        self._publisher = Publisher(self.loop, context.state, [pipe.writer for pipe in context.deltas])
         self._failures = context.failures.reader
         # An application may share a socket with the router; then a request ends there sooner or later.
         by_app = {listener.name for listener in context.app_listeners}
         self._own = {listener.name for listener in context.router_listeners} - by_app
         self._refused = 0
+        self._rates = Rates(options.max_rate)
         self._admission = _admission(context)
-        self._others = _others(context)
+        self._resolver = Resolver(self.loop, self._take_waiting)
+        self._waiting: dict[tuple[str, str], tuple[Announcement, Sender]] = {}
+        """Announcements whose node's name is being looked up, by key and address."""
+        self._names = ConfiguredNames(context, self._resolver, self._publisher)
+        self._others = _others(context, self._resolver)
         self._federation = Federation(context.name, bool(self._others))
-        self._wants_credentials = context.options.subscription.credentials
+        self._snapshot = Snapshot(options.state, context.state, self._table)
+        self._wants_credentials = options.credentials
         pid = os.getpid()
         self._as_subscription = f"[uwsgi-subscription for pid {pid}]"
         self._as_router = f"[uWSGI fastrouter pid {pid}]"
@@ -88,11 +104,19 @@ class SubscriptionServer:
         for fd in self._sockets:
             self.loop.watch(fd, select.EPOLLIN, self._receive)
         self.loop.watch(self._failures, select.EPOLLIN, self._take_failures)
-        self._cells[Table.GENERATION] += 1
-        self._publish(Delta(self._cells[Table.GENERATION], EVERY_SLOT))
+        self._names.look_up_now()
+        for announcement in self._snapshot.left_behind():
+            try:
+                self._enter(announcement, Sender())
+            except AnnouncementError as error:
+                self._refuse(error, Sender())
+        self._publisher.publish_all()
 
     def stop(self) -> None:
         self.loop.running = False
+
+    def end(self) -> None:
+        self._snapshot.save()
 
     def _receive(self, event: Event) -> bool:
         """Take a batch of datagrams. False when no more wait."""
@@ -106,9 +130,6 @@ class SubscriptionServer:
                 self._take(datagram, sender)
             except AnnouncementError as error:
                 self._refuse(error, sender)
-            except TableFull:
-                full = "the table is full (subscription-max-nodes)"
-                self._refuse(AnnouncementError(full, Reason.TABLE_FULL), sender)
         return True
 
     def _read(self, sock: socket.socket) -> tuple[bytes, Sender]:
@@ -123,6 +144,8 @@ class SubscriptionServer:
         return datagram, Sender()
 
     def _take(self, datagram: bytes, sender: Sender) -> None:
+        if not self._rates.admits(source_of(sender.host, sender.uid), time.monotonic()):
+            raise AnnouncementError("it announces too much (subscription-max-rate)", Reason.RATE)
         # What is signed has to say itself where its node is; who sent it is not covered.
         host = "" if self._admission.checks_signatures else sender.host
         announcement = parse_announcement(datagram, host)
@@ -131,23 +154,68 @@ class SubscriptionServer:
         now = int(time.time())  # noqa: TID251 - what is signed carries an absolute time
         self._admission.admit(datagram, announcement, sender, now)
         self._federation.check(announcement)
-        announcement = replace(announcement, backup=self._federation.level(announcement))
-        outcome, delta = self._table.announce(announcement, time.monotonic())
-        if outcome is Outcome.UNKNOWN:
-            return
+        level = self._federation.level(announcement)
+        if level != announcement.backup:
+            announcement = replace(announcement, backup=level)
+        if self._enter(announcement, sender):
+            self._cells[Table.ACCEPTED] += 1
+            if not announcement.unsubscribe and not announcement.drain:
+                self._pass_on(announcement)
+            elif announcement.key not in self._table:
+                self._take_back(announcement.key)
+
+    def _enter(self, announcement: Announcement, sender: Sender) -> bool:
+        """Change the table. False when there was nothing to do, or its node's address is not known yet."""
+        resolved = ""
+        if announcement.unsubscribe or announcement.drain:
+            self._waiting.pop((announcement.key, announcement.address), None)
+        elif host := host_name(announcement.address):
+            numeric = self._resolver.numeric(host, int(announcement.address.rpartition(":")[2]))
+            if numeric is None:
+                self._wait_for_name(announcement, sender)
+                return False
+            if not numeric:
+                raise AnnouncementError(
+                    f"{announcement.key}: nobody knows the name {host}", Reason.UNRESOLVED
+                )
+            resolved = numeric
+        source = source_of(sender.host, sender.uid)
+        try:
+            outcome, delta = self._table.announce(announcement, time.monotonic(), source, resolved)
+        except TableFull as error:
+            raise AnnouncementError(str(error), Reason.TABLE_FULL) from None
         if delta is not None:
-            self._publish(delta)
-        self._cells[Table.ACCEPTED] += 1
-        if not announcement.unsubscribe:
-            self._pass_on(announcement)
-        elif announcement.key not in self._table:
-            self._take_back(announcement.key)
+            self._publisher.publish(delta)
+        self._log_outcome(outcome, announcement)
+        return outcome is not Outcome.UNKNOWN
+
+    def _wait_for_name(self, announcement: Announcement, sender: Sender) -> None:
+        if len(self._waiting) >= _MOST_WAITING:
+            problem = f"{announcement.key}: too many names are being looked up"
+            raise AnnouncementError(problem, Reason.UNRESOLVED)
+        self._waiting[announcement.key, announcement.address] = (announcement, sender)
+
+    def _take_waiting(self, host: str) -> None:
+        """What a name means is known, or has changed."""
+        for name, (announcement, sender) in list(self._waiting.items()):
+            if host_name(announcement.address) == host:
+                del self._waiting[name]
+                try:
+                    if self._enter(announcement, sender):
+                        self._cells[Table.ACCEPTED] += 1
+                        self._pass_on(announcement)
+                except AnnouncementError as error:
+                    self._refuse(error, sender)
+
+    def _log_outcome(self, outcome: Outcome, announcement: Announcement) -> None:
         key, address = announcement.key, announcement.address
         if outcome is Outcome.NEW_POOL:
             log.info("%s new pool: %s (hash key: %d)", self._as_subscription, key, pool_hash(key))
         if outcome in (Outcome.NEW_POOL, Outcome.NEW_NODE):
             log.info("%s %s => new node: %s", self._as_subscription, key, address)
             self._acknowledge(announcement)
+        elif outcome is Outcome.REMOVED and announcement.drain:
+            log.info("%s %s => no more requests to %s", self._as_subscription, key, address)
         elif outcome is Outcome.REMOVED:
             log.info("%s %s => marking %s as failed", self._as_router, key, address)
 
@@ -159,7 +227,8 @@ class SubscriptionServer:
 
     def _take_back(self, key: str) -> None:
         for other in self._others:
-            other.send(self._federation.taken_back(key, other.own))
+            if own := other.own:
+                other.send(self._federation.taken_back(key, own))
 
     def _refuse(self, error: AnnouncementError, sender: Sender) -> None:
         self._cells[Table.REFUSED + error.reason] += 1
@@ -184,7 +253,7 @@ class SubscriptionServer:
         for failure in read_failures(event[0]):
             failed = self._table.fail(failure.slot, failure.id)
             if failed is not None:
-                self._publish(failed[1])
+                self._publisher.publish(failed[1])
                 if failed[0].key not in self._table:
                     self._take_back(failed[0].key)
 
@@ -193,16 +262,22 @@ class SubscriptionServer:
             more = self._refused - _REFUSALS_LOGGED
             log.warning("%s refused %d more announcements", self._as_subscription, more)
         self._refused = 0
+        self._resolver.tick()
+        self._names.follow()
         for fd in self._sockets:
             # Whoever was held up must not take for silence what waits here.
             for _ in range(_QUEUE // _BATCH):
                 if not self._receive((fd, 0)):
                     break
         for entry, delta in self._table.expire(time.monotonic(), self._tolerance):
-            self._publish(delta)
+            self._publisher.publish(delta)
             self._log_silence(entry)
             if entry.key not in self._table:
                 self._take_back(entry.key)
+        for entry, delta in self._table.drained():
+            self._publisher.publish(delta)
+            log.info("%s %s => %s has no request left", self._as_subscription, entry.key, entry.address)
+        self._snapshot.tick()
 
     def _log_silence(self, entry: Entry) -> None:
         log.info(
@@ -212,21 +287,6 @@ class SubscriptionServer:
             entry.address,
             self._tolerance,
         )
-
-    def _publish(self, delta: Delta) -> None:
-        data = delta.encode()
-        for pipe in self._pipes:
-            if pipe not in self._behind:
-                try:
-                    os.write(pipe, data)
-                except BlockingIOError:
-                    self._behind.add(pipe)
-                    self.loop.watch(pipe, select.EPOLLOUT, self._catch_up)
-
-    def _catch_up(self, event: Event) -> None:
-        os.write(event[0], Delta(self._cells[Table.GENERATION], EVERY_SLOT).encode())
-        self._behind.remove(event[0])
-        self.loop.unwatch(event[0])
 
 
 def _admission(context: Context) -> Admission:
@@ -243,16 +303,21 @@ def _admission(context: Context) -> Admission:
         options.sign_skip_uid,
         options.credentials_check,
         options.credentials,
+        [parse_rule(text) for text in options.allow],
     )
 
 
-def _others(context: Context) -> list[Resubscriber]:
+def _others(context: Context, resolver: Resolver) -> list[Resubscriber]:
     """The routers that are told what is announced here."""
-    options, others = context.options.router, []
-    for server in options.resubscribe:
-        try:
-            own = context.router_listeners[0].name
-            others.append(Resubscriber(server, own, options.resubscribe_bind, options.resubscribe_sign))
-        except OSError as error:
-            log.error("cannot announce anything to %s: %s", server, error)
-    return others
+    options = context.options.router
+    if not options.resubscribe:
+        return []
+    own = context.router_listeners[0].name
+    try:
+        transmitter = Transmitter(resolver, options.resubscribe_bind)
+    except (OSError, ValueError) as error:
+        log.error("cannot announce from %s: %s", options.resubscribe_bind, error)
+        return []
+    return [
+        Resubscriber(transmitter, server, own, options.resubscribe_sign) for server in options.resubscribe
+    ]

@@ -3,11 +3,11 @@
 import textwrap
 from typing import Any
 
-from fastrouter.config.option import NONE, OPTIONAL, Option, declared
+from fastrouter.config.option import NONE, OPTIONAL, Group, Option, declared
 from fastrouter.config.resolve import COMMANDS, Configuration, effective
-from fastrouter.options import GROUPS
+from fastrouter.options import GROUPS, SubscribeOptions
 
-__all__ = ["check_report", "help_text", "ignored_line", "reference"]
+__all__ = ["check_report", "help_text", "ignored_line", "reference", "subscribe_help"]
 
 
 def help_text() -> str:
@@ -18,13 +18,33 @@ def help_text() -> str:
         "Options are written the same in ini files, without the dashes: name = value.",
     ]
     for group in GROUPS:
-        lines += ["", f"{group.__doc__}:"]
-        for option in declared(group):
-            lines += _help_lines(_spelling(option), _explained(option))
+        lines += ["", *_group_help(group)]
     lines += ["", "Commands:"]
     for name, text in COMMANDS.items():
         lines += _help_lines("-h, --help" if name == "help" else f"    --{name}", text)
     return "\n".join(lines)
+
+
+def subscribe_help() -> str:
+    """The text of fastrouter-subscribe --help."""
+    return "\n".join(
+        [
+            "usage: fastrouter-subscribe OPTION... [-- PROGRAM ARGUMENT...]",
+            "",
+            "Announces PROGRAM to fastrouters for as long as it runs; without one, what runs at the address.",
+            "",
+            *_group_help(SubscribeOptions),
+            *_help_lines("-h, --help", "print this list and exit"),
+            *_help_lines("    --version", "print the version and exit"),
+        ]
+    )
+
+
+def _group_help(group: type[Group]) -> list[str]:
+    lines = [f"{group.__doc__}:"]
+    for option in declared(group):
+        lines += _help_lines(_spelling(option), _explained(option))
+    return lines
 
 
 def _help_lines(spelling: str, text: str) -> list[str]:
@@ -68,12 +88,18 @@ def reference() -> str:
         "`--name=value`. A value of 0 means the default where the default is not 0 itself.",
     ]
     for group in GROUPS:
-        lines += ["", f"## {group.__doc__}", "", "| option | default | meaning |", "|---|---|---|"]
-        for option in declared(group):
-            names = ", ".join(f"`{name}`" for name in (option.name, *option.aliases))
-            short = f", `-{option.short}`" if option.short else ""
-            lines.append(f"| {names}{short} | {_default(option)} | {_cell(option)} |")
-    return "\n".join(lines) + "\n"
+        lines += ["", f"## {group.__doc__}", "", *_table(group)]
+    lines += ["", "## The command `fastrouter-subscribe`", "", "On its command line only."]
+    return "\n".join([*lines, "", *_table(SubscribeOptions)]) + "\n"
+
+
+def _table(group: type[Group]) -> list[str]:
+    lines = ["| option | default | meaning |", "|---|---|---|"]
+    for option in declared(group):
+        names = ", ".join(f"`{name}`" for name in (option.name, *option.aliases))
+        short = f", `-{option.short}`" if option.short else ""
+        lines.append(f"| {names}{short} | {_default(option)} | {_cell(option)} |")
+    return lines
 
 
 def _default(option: Option) -> str:

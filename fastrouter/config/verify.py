@@ -5,10 +5,11 @@ import os
 import pwd
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from fastrouter.address import AddressError, Inherited, Shared, Unix, parse_binding, parse_node
+from fastrouter.address import AddressError, Inherited, Shared, Unix, host_name, parse_binding, parse_node
 from fastrouter.cache.definition import CacheError, parse_definition, parse_item
 from fastrouter.config.pairs import Origin
 from fastrouter.options import Options
+from fastrouter.policy import PolicyError, parse_rule
 from fastrouter.subscriber import SubscriberError, parse_subscriptions
 
 __all__ = ["verify"]
@@ -20,6 +21,7 @@ def verify(options: Options, origins: Mapping[str, Sequence[Origin]]) -> list[st
         _addresses,
         _nodes,
         _subscription_servers,
+        _admission,
         _caches,
         _application,
         _subscriptions,
@@ -72,7 +74,8 @@ def _nodes(options: Options) -> _Problems:
     ):
         for position, text in enumerate(addresses):
             try:
-                parse_node(text)
+                if not host_name(text):
+                    parse_node(text)
             except AddressError as error:
                 yield name, position, text, _after_quote(error)
 
@@ -91,12 +94,6 @@ def _subscription_servers(options: Options) -> _Problems:
             yield name, position, text, "uWSGI cannot announce to abstract sockets; give a path"
         elif options.subscription.credentials and not isinstance(binding, Unix):
             yield name, position, text, "subscriptions-use-credentials needs the path of a UNIX socket"
-    for option, asked in (
-        ("subscriptions-credentials-check", options.subscription.credentials_check),
-        ("subscriptions-sign-skip-uid", options.subscription.sign_skip_uid),
-    ):
-        if asked and not options.subscription.credentials:
-            yield option, 0, str(asked[0]), "without subscriptions-use-credentials nobody is known"
     if options.router.resubscribe and not options.router.subscription_server:
         first = options.router.resubscribe[0]
         yield (
@@ -105,7 +102,28 @@ def _subscription_servers(options: Options) -> _Problems:
             first,
             "there is no fastrouter-subscription-server to take announcements",
         )
-    check = options.subscription.sign_check
+
+
+def _admission(options: Options) -> _Problems:
+    subscription = options.subscription
+    nobody = "without subscriptions-use-credentials nobody is known"
+    for option, asked in (
+        ("subscriptions-credentials-check", subscription.credentials_check),
+        ("subscriptions-sign-skip-uid", subscription.sign_skip_uid),
+    ):
+        if asked and not subscription.credentials:
+            yield option, 0, str(asked[0]), nobody
+    for position, text in enumerate(subscription.allow):
+        try:
+            rule = parse_rule(text)
+        except PolicyError as error:
+            yield "subscription-allow", position, text, str(error)
+            continue
+        if (rule.uids or rule.gids) and not subscription.credentials:
+            yield "subscription-allow", position, text, nobody
+        if rule.signers and subscription.sign_check is None:
+            yield "subscription-allow", position, text, "without subscriptions-sign-check nobody signs"
+    check = subscription.sign_check
     if check is not None and not os.path.isdir(os.path.join(options.master.chdir or ".", check.directory)):
         yield "subscriptions-sign-check", 0, check.directory, "there is no such directory"
 
@@ -217,6 +235,7 @@ def _places(options: Options) -> _Problems:
         yield "fastrouter-use-code-string", 0, source.script, "there is no such file"
     for name, path in (
         ("pidfile", options.master.pidfile),
+        ("subscription-state", options.subscription.state),
         ("logto", options.log.logto),
         ("daemonize", options.master.daemonize),
     ):

@@ -15,6 +15,7 @@ from fastrouter.options.program import (
     SocketOptions,
 )
 from fastrouter.options.routing import CacheOptions, RouterOptions, SubscriptionOptions
+from fastrouter.options.subscribe import SubscribeOptions
 
 __all__ = [
     "GROUPS",
@@ -28,6 +29,7 @@ __all__ = [
     "RouterOptions",
     "SignCheck",
     "SocketOptions",
+    "SubscribeOptions",
     "SubscriptionOptions",
     "all_options",
 ]

@@ -176,6 +176,20 @@ class SubscriptionOptions(Group):
         aliases=("subscription-mountpoint",),
         metavar="N",
     )
+    slow_start: int = one(
+        "integer",
+        0,
+        "give a node that joins a pool its share of requests by degrees, in SECONDS",
+        name="subscription-slow-start",
+        metavar="SECONDS",
+    )
+    state: str = one(
+        "text",
+        "",
+        "keep the table in FILE, and start with what is there after a restart",
+        name="subscription-state",
+        metavar="FILE",
+    )
     max_nodes: int = one(
         "integer(1, 1000000)",
         16384,
@@ -183,11 +197,42 @@ class SubscriptionOptions(Group):
         name="subscription-max-nodes",
         metavar="N",
     )
-
+    max_pools: int = one(
+        "integer", 0, "refuse announcements beyond N keys", name="subscription-max-pools", metavar="N"
+    )
+    max_pool_nodes: int = one(
+        "integer",
+        0,
+        "refuse announcements beyond N nodes of a key",
+        name="subscription-max-pool-nodes",
+        metavar="N",
+    )
+    max_source_nodes: int = one(
+        "integer",
+        0,
+        "refuse announcements beyond N nodes of a source: an address, an IPv6 /64, a user",
+        name="subscription-max-source-nodes",
+        metavar="N",
+    )
+    max_rate: int = one(
+        "integer",
+        0,
+        "refuse announcements of a source beyond N a second, over 10 seconds",
+        name="subscription-max-rate",
+        metavar="N",
+    )
+    allow: list[str] = many(
+        "text",
+        "take only announcements that meet every condition of one such rule: key=PATTERN..., signer=NAME...,"
+        " uid=UID..., gid=GID..., from=NETWORK..., node=NETWORK-OR-PATTERN...",
+        name="subscription-allow",
+        metavar="KEYVAL",
+    )
     sign_check: SignCheck | None = one(
         "sign_check",
         None,
-        "take announcements only if they are signed with the key whose public half is in DIRECTORY/KEY.pem",
+        "take announcements only if they are signed with the key whose public half is in DIRECTORY/KEY.pem;"
+        " ED25519 for DIGEST: in our own scheme only",
         name="subscriptions-sign-check",
         metavar="DIGEST:DIRECTORY",
     )

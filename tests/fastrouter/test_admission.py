@@ -2,16 +2,18 @@
 
 import os
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from signing import KeyPair
+from signing import Ed25519Pair, KeyPair
 
-from fastrouter.admission import Admission, Sender
+from fastrouter.admission import MARK_SIZE, Admission
 from fastrouter.cache.definition import Definition
 from fastrouter.cache.store import Cache
+from fastrouter.policy import PolicyError, Sender, parse_rule
 from fastrouter.signature import KeyFiles, key_file, sign, split_signature
 from fastrouter.subscription import Announcement, AnnouncementError, Reason, parse_announcement
 
@@ -26,7 +28,7 @@ def keys():
 
 
 def times():
-    return Cache(Definition("times", 100, blocksize=8, keysize=32), 0)
+    return Cache(Definition("times", 100, blocksize=MARK_SIZE, keysize=32), 0)
 
 
 @pytest.fixture
@@ -113,6 +115,153 @@ def test_a_successor_remembers(keys, tmp_path):
     first, second = (Admission(KeyFiles("SHA1", str(tmp_path)), remembered) for _ in range(2))
     assert outcome(first, keys.signed(NODE, NOW)) == "accepted"
     assert outcome(second, keys.signed(NODE, NOW)) is Reason.REPLAYED
+
+
+@pytest.fixture(scope="module")
+def own():
+    return Ed25519Pair()
+
+
+@pytest.fixture
+def strict(own, tmp_path):
+    own.write_public(tmp_path / "foo.com_8000.pem")
+    return Admission(KeyFiles("SHA1", str(tmp_path)), times(), tolerance=1000)
+
+
+def test_our_own_scheme_covers_everything(strict, own):
+    good = own.signed(NODE, NOW, 5)
+    for at in range(len(good)):
+        if at in (1, 2):
+            continue  # the size, which nobody looks at
+        bad = bytearray(good)
+        bad[at] ^= 1
+        refused = (Reason.SIGNATURE, Reason.UNSIGNED, Reason.MALFORMED)
+        assert outcome(strict, bytes(bad)) in refused, at
+    assert outcome(strict, good + b"x") is Reason.UNSIGNED, "nothing may follow"
+    assert outcome(strict, good) == "accepted"
+
+
+def test_our_own_scheme_tells_moments_apart(strict, own):
+    assert outcome(strict, own.signed(NODE, NOW, 5)) == "accepted"
+    assert outcome(strict, own.signed(NODE, NOW, 5)) is Reason.REPLAYED
+    assert outcome(strict, own.signed(NODE, NOW, 4)) is Reason.REPLAYED
+    assert outcome(strict, own.signed(LEAVING, NOW, 6)) == "accepted", "within the second, not one later"
+    assert outcome(strict, own.signed(NODE, NOW, 6)) is Reason.REPLAYED
+    assert outcome(strict, own.signed(NODE, NOW, 7)) == "accepted"
+    assert outcome(strict, own.signed(NODE, NOW + 1, 0)) == "accepted"
+    assert outcome(strict, own.signed(NODE, NOW - 1001, 0)) is Reason.STALE
+
+
+def test_a_key_is_good_for_one_scheme_only(own, keys, tmp_path):
+    own.write_public(tmp_path / "foo.com_8000.pem")
+    keys.write_public(tmp_path / "bar.com.pem")
+    both = Admission(KeyFiles("SHA256", str(tmp_path)), times())
+    bar = Announcement("bar.com", "1.2.3.4:5")
+    assert outcome(both, own.signed(NODE, NOW, 1)) == "accepted"
+    assert outcome(both, keys.signed(bar, NOW, "SHA256")) == "accepted"
+    assert outcome(both, keys.signed(NODE, NOW + 1, "SHA256")) is Reason.SIGNATURE
+    assert outcome(both, own.signed(bar, NOW + 1, 1)) is Reason.SIGNATURE
+    only = Admission(KeyFiles("ED25519", str(tmp_path)), times())
+    assert outcome(only, keys.signed(bar, NOW, "SHA256")) is Reason.SIGNATURE
+    assert outcome(only, own.signed(NODE, NOW, 1)) == "accepted"
+
+
+def test_old_and_new_key_in_one_file(keys, own, tmp_path):
+    other = Ed25519Pair()
+    (tmp_path / "foo.com_8000.pem").write_bytes(keys.public + b"\n" + own.public + other.public)
+    admission = Admission(KeyFiles("SHA1", str(tmp_path)), times())
+    for step, datagram in enumerate(
+        (keys.signed(NODE, NOW), own.signed(NODE, NOW + 1, 0), other.signed(NODE, NOW + 2, 0))
+    ):
+        assert outcome(admission, datagram) == "accepted", step
+
+
+def test_a_signature_of_something_else_does_not_count(strict, own):
+    """Whoever signs other things with the key does not thereby sign announcements."""
+    unsigned = replace(NODE, unix=NOW, sequence=1).encode()
+    signature = own.key.sign(unsigned)
+    record = b"\x07\0ed25519\x40\0" + signature
+    assert outcome(strict, unsigned + record) is Reason.SIGNATURE
+
+
+def rules(*texts):
+    return [parse_rule(text) for text in texts]
+
+
+def test_signers_need_a_rule_for_keys_of_other_names(own, tmp_path):
+    own.write_public(tmp_path / "team-a.pem")
+    team = replace(NODE, signer="team-a")
+    without = Admission(KeyFiles("ED25519", str(tmp_path)), times())
+    assert outcome(without, own.signed(team, NOW, 1)) is Reason.POLICY
+    policy = rules("signer=team-a,key=*.a.com foo.com:*", "key=open.com")
+    admission = Admission(KeyFiles("ED25519", str(tmp_path)), times(), policy=policy)
+    assert outcome(admission, own.signed(team, NOW, 2)) == "accepted"
+    assert outcome(admission, own.signed(replace(team, key="x.a.com"), NOW, 1)) == "accepted"
+    assert outcome(admission, own.signed(replace(team, key="a.com"), NOW, 1)) is Reason.POLICY
+    assert outcome(admission, own.signed(replace(team, signer="team-b"), NOW, 3)) is Reason.SIGNATURE
+    own.write_public(tmp_path / "bar.com.pem")
+    bar = Announcement("bar.com", "1.2.3.4:5")
+    assert outcome(admission, own.signed(bar, NOW, 1)) is Reason.POLICY, "with rules, only they count"
+
+
+LOCAL, ALICE = Sender("10.1.2.3"), Sender("", 1000, 100)
+
+
+@pytest.mark.parametrize(
+    ("rule", "key", "address", "sender", "allowed"),
+    [
+        ("key=foo.com", "foo.com", "1.2.3.4:5", LOCAL, True),
+        ("key=foo.com", "xfoo.com", "1.2.3.4:5", LOCAL, False),
+        ("key=*.foo.com bar.com", "a.foo.com", "1.2.3.4:5", LOCAL, True),
+        ("key=*.foo.com bar.com", "bar.com", "1.2.3.4:5", LOCAL, True),
+        ("key=*.foo.com", "foo.com", "1.2.3.4:5", LOCAL, False),
+        ("key=*.foo.com", "evil.com\n.foo.com", "1.2.3.4:5", LOCAL, True),
+        ("from=10.0.0.0/8", "foo.com", "1.2.3.4:5", LOCAL, True),
+        ("from=10.1.2.3 192.168.0.0/16", "foo.com", "1.2.3.4:5", LOCAL, True),
+        ("from=10.0.0.0/8", "foo.com", "1.2.3.4:5", Sender("11.0.0.1"), False),
+        ("from=10.0.0.0/8", "foo.com", "1.2.3.4:5", Sender("::ffff:10.0.0.1"), True),
+        ("from=fd00::/8", "foo.com", "1.2.3.4:5", Sender("fd00::1"), True),
+        ("from=0.0.0.0/0", "foo.com", "1.2.3.4:5", ALICE, False),
+        ("uid=1000", "foo.com", "1.2.3.4:5", ALICE, True),
+        ("uid=1001 1002", "foo.com", "1.2.3.4:5", ALICE, False),
+        ("uid=1000,gid=100", "foo.com", "1.2.3.4:5", ALICE, True),
+        ("uid=1000,gid=101", "foo.com", "1.2.3.4:5", ALICE, False),
+        ("uid=0", "foo.com", "1.2.3.4:5", LOCAL, False),
+        ("node=10.0.0.0/8", "foo.com", "10.9.9.9:80", LOCAL, True),
+        ("node=10.0.0.0/8", "foo.com", "127.0.0.1:6379", LOCAL, False),
+        ("node=10.0.0.0/8", "foo.com", ":6379", LOCAL, False),
+        ("node=10.0.0.0/8", "foo.com", "/run/x.sock", LOCAL, False),
+        ("node=10.0.0.0/8", "foo.com", "[::ffff:127.0.0.1]:80", LOCAL, False),
+        ("node=/run/apps/*", "foo.com", "/run/apps/a.sock", LOCAL, True),
+        ("node=/run/apps/*", "foo.com", "/run/apps/../docker.sock", LOCAL, False),
+        ("node=*.internal 10.0.0.0/8", "foo.com", "a.internal:80", LOCAL, True),
+        ("node=*.internal", "foo.com", "a.external:80", LOCAL, False),
+        ("key=foo.com,node=10.0.0.0/8,from=10.0.0.0/8", "foo.com", "10.0.0.1:80", LOCAL, True),
+    ],
+)  # fmt: skip
+def test_rules(rule, key, address, sender, allowed):
+    admission = Admission(policy=rules("key=never.com", rule))
+    for command in (False, True):
+        announcement = Announcement(key, address, unsubscribe=command)
+        found = outcome(admission, announcement.encode(), sender)
+        assert found == ("accepted" if allowed else Reason.POLICY)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "expected CONDITION=VALUE"),
+        ("key=", "expected CONDITION=VALUE"),
+        ("keys=foo.com", "there is no 'keys' in a rule"),
+        ("from=ten", "expected an address or a network"),
+        ("from=10.0.0.1/8", "expected an address or a network"),
+        ("node=300.0.0.1", "expected an address or a network"),
+        ("uid=root", "expected the number of a user"),
+    ],
+)
+def test_rules_that_cannot_be_understood(text, problem):
+    with pytest.raises(PolicyError, match=problem):
+        parse_rule(text)
 
 
 def test_trusted_users_need_not_sign(keys, tmp_path):

@@ -42,6 +42,9 @@ def state():
         backup=st.integers(0, 65535),
         max_conns=st.integers(0, 2**32 - 1),
         algorithm=st.binary(max_size=MAX_ALGORITHM),
+        resolved=st.binary(max_size=47),
+        since=st.integers(0, 2**64 - 1),
+        draining=st.booleans(),
     )
 )
 def test_records_come_back_as_they_were_written(record):

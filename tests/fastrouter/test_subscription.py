@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastrouter.packet import encode
+from fastrouter.packet import PacketError, encode
 from fastrouter.subscription import Announcement, AnnouncementError, parse_announcement, pool_hash
 
 PACKETS = Path(__file__).parent.parent / "packets"
@@ -54,7 +54,11 @@ def datagram(**values):
         (datagram(key="k" * 256), "key has 256 bytes"),
         (datagram(address=None), "address has 0 bytes"),
         (datagram(address="a" * 256), "address has 256 bytes"),
-        (datagram(address="localhost:80"), "cannot be dialled"),
+        (datagram(address="local host:80"), "cannot be dialled"),
+        (datagram(address="localhost:0"), "cannot be dialled"),
+        (datagram(address="-x.com:80"), "cannot be dialled"),
+        (datagram(address="1.2.3:80"), "cannot be dialled"),
+        (datagram(address="256.2.3.4:80"), "cannot be dialled"),
         (datagram(address="1.2.3.4:0"), "cannot be dialled"),
         (datagram(address="1.2.3.4:http"), "cannot be dialled"),
         (bytes(range(256)) * 4, "key has 0 bytes"),
@@ -65,9 +69,51 @@ def test_what_cannot_become_a_node_is_refused_with_a_reason(data, reason):
         parse_announcement(data)
 
 
+EVERYTHING = Announcement(
+    "foo.com",
+    "app.example:3031",
+    modifier1=5,
+    modifier2=7,
+    cores=8,
+    load=2,
+    weight=3,
+    backup=1,
+    algorithm="lrc",
+    max_conns=4,
+    drain=True,
+    via=("a", "b"),
+    notify="/run/n.sock",
+    signer="team",
+    unix=1795307749,
+    sequence=17,
+)
+
+
+def test_what_is_sent_is_what_is_read():
+    assert parse_announcement(EVERYTHING.encode()) == EVERYTHING
+
+
+def test_variables_for_other_routers_come_where_uwsgi_sends_them():
+    captured = (PACKETS / "subscribe2-sni-notify.bin").read_bytes()
+    values = dict(json.loads((PACKETS / "subscribe2-sni-notify.json").read_text())["vars"])
+    more = tuple((name, values[name]) for name in ("sni_key", "sni_crt", "sni_ca"))
+    sent = Announcement(
+        values["key"], values["address"], cores=1, weight=0, more=more, notify=values["notify"]
+    )
+    assert sent.encode() == captured
+    assert parse_announcement(captured).more == ()
+
+
+def test_too_long_an_announcement_is_not_sent():
+    with pytest.raises(PacketError, match="at most 4096"):
+        Announcement("foo.com", "127.0.0.1:80", notify="n" * 4096).encode()
+
+
 @pytest.mark.parametrize(
     ("address", "sender", "expected"),
     [
+        ("localhost:80", "10.0.0.1", "localhost:80"),
+        ("app-1.example.com.:80", "", "app-1.example.com.:80"),
         (":3031", "10.0.0.7", "10.0.0.7:3031"),
         ("0.0.0.0:3031", "10.0.0.7", "10.0.0.7:3031"),
         (":3031", "fd00::7", "[fd00::7]:3031"),

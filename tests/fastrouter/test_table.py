@@ -10,9 +10,9 @@ from parts import Worker, state_for
 
 from fastrouter.balance import ALGORITHMS
 from fastrouter.forwarders.subscription import SubscriptionForwarder, lookups
-from fastrouter.shared import EVERY_SLOT, Counter, Delta, Layout, SharedState, Table
+from fastrouter.shared import COUNTERS, EVERY_SLOT, Counter, Delta, Layout, SharedState, Table
 from fastrouter.subscription import Announcement
-from fastrouter.table import Outcome, SubscriptionTable, TableFull
+from fastrouter.table import Limits, Outcome, SubscriptionTable, TableFull
 
 
 @pytest.fixture
@@ -67,15 +67,89 @@ def test_a_full_table_refuses_and_goes_on(state):
     assert table.announce(node(9), 0)[0] is Outcome.NEW_NODE
 
 
-def test_a_slot_with_open_sessions_is_not_given_away(state):
+def hold(state, slot, count):
+    state.counters(1)[slot * COUNTERS + Counter.ACTIVE] = count
+
+
+@pytest.mark.parametrize("how", ["unsubscribe", "drain"])
+def test_a_busy_node_stays_until_its_last_request_ends(state, how):
+    table, routes = SubscriptionTable(state), Worker(state).routes
+    routes.follow([table.announce(node(number), 0)[1] for number in (1, 2)])
+    hold(state, 0, 1)
+    outcome, delta = table.announce(node(1, **{how: True}), 0)
+    routes.follow([delta])
+    assert outcome is Outcome.REMOVED and state.read(0).draining
+    assert {routes.pick(b"foo.com", b"").address for _ in range(4)} == {"127.0.0.1:2"}
+    assert table.announce(node(1, **{how: True}), 0) == (Outcome.UNKNOWN, None)
+    assert table.drained() == []
+    assert SubscriptionTable(state).drained() == [], "a successor knows"
+    assert table.announce(node(3), 0)[1].slot == 2, "its slot is not given away"
+    hold(state, 0, 0)
+    ((entry, delta),) = table.drained()
+    assert entry.address == "127.0.0.1:1" and state.read(0) is None
+    assert table.announce(node(4), 0)[1].slot == 0
+
+
+def test_an_idle_node_that_drains_is_gone(state):
     table = SubscriptionTable(state)
     table.announce(node(1), 0)
-    counters = state.counters(1)
-    counters[Counter.ACTIVE] = 1
-    table.announce(node(1, unsubscribe=True), 0)
-    assert table.announce(node(2), 0)[1] == Delta(3, 1)
-    counters[Counter.ACTIVE] = 0
-    assert table.announce(node(3), 0)[1] == Delta(4, 0)
+    assert table.announce(node(1, drain=True), 0)[0] is Outcome.REMOVED
+    assert state.read(0) is None and "foo.com" not in table
+    assert table.announce(node(1, drain=True), 0) == (Outcome.UNKNOWN, None), "it does not come in this way"
+
+
+def test_a_node_that_drains_may_change_its_mind(state):
+    table, routes = SubscriptionTable(state), Worker(state).routes
+    table.announce(node(1), 0)
+    hold(state, 0, 1)
+    table.announce(node(1, drain=True), 0)
+    assert "foo.com" not in table
+    routes.read_all()
+    outcome, delta = table.announce(node(1), 0)
+    routes.follow([delta])
+    assert outcome is Outcome.NEW_POOL and delta.slot == 0
+    assert routes.pick(b"foo.com", b"").address == "127.0.0.1:1"
+    assert table.drained() == []
+
+
+def test_a_silent_busy_node_drains(state):
+    table = SubscriptionTable(state)
+    table.announce(node(1), 0)
+    hold(state, 0, 1)
+    assert len(table.expire(20, 17)) == 1
+    assert state.read(0).draining and len(table) == 0
+
+
+def test_limits(state):
+    table = SubscriptionTable(state, limits=Limits(pools=2, pool_nodes=2, source_nodes=3))
+    for number, key in enumerate("aab"):
+        table.announce(node(number + 1, key), 0, source="10.0.0.1")
+    for key, source, which in (
+        ("c", "10.0.0.2", "max-pools"),
+        ("a", "10.0.0.2", "max-pool-nodes"),
+        ("b", "10.0.0.1", "max-source-nodes"),
+    ):
+        with pytest.raises(TableFull, match=which):
+            table.announce(node(9, key), 0, source=source)
+    assert table.announce(node(1, "a"), 0, source="10.0.0.1")[0] is Outcome.REFRESHED
+    table.announce(node(1, "a"), 0, source="10.0.0.2")
+    assert table.announce(node(9, "b"), 0, source="10.0.0.1")[0] is Outcome.NEW_NODE, (
+        "another answers for one"
+    )
+    table.announce(node(3, "b", unsubscribe=True), 0)
+    assert table.announce(node(8, "b"), 0, source="10.0.0.1")[0] is Outcome.NEW_NODE
+
+
+def test_a_name_that_means_another_machine(state):
+    table, routes = SubscriptionTable(state), Worker(state).routes
+    named = Announcement("foo.com", "app.example:80")
+    routes.follow([table.announce(named, 0, resolved="10.0.0.1:80")[1]])
+    chosen = routes.pick(b"foo.com", b"")
+    assert (chosen.address, chosen.sockaddr) == ("app.example:80", ("10.0.0.1", 80))
+    assert table.announce(named, 1, resolved="10.0.0.1:80") == (Outcome.REFRESHED, None)
+    routes.mark_failed(chosen)
+    routes.follow([table.announce(named, 2, resolved="10.0.0.2:80")[1]])
+    assert routes.pick(b"foo.com", b"").sockaddr == ("10.0.0.2", 80)
 
 
 def test_a_failure_of_a_node_that_came_back_is_ignored(state):
@@ -169,6 +243,16 @@ class Fleet(RuleBasedStateMachine):
         self.publish(self.table.announce(node(number, key, unsubscribe=True), self.now)[1], lost)
         self.expected.pop((key, f"127.0.0.1:{number}"), None)
 
+    @rule(key=keys, number=numbers, lost=st.booleans())
+    def drain(self, key, number, lost):
+        self.publish(self.table.announce(node(number, key, drain=True), self.now)[1], lost)
+        self.expected.pop((key, f"127.0.0.1:{number}"), None)
+
+    @rule(lost=st.booleans())
+    def let_go_who_has_drained(self, lost):
+        for _, delta in self.table.drained():
+            self.publish(delta, lost)
+
     @rule(key=keys, remote=remotes)
     def candidates_are_the_live_nodes(self, key, remote):
         candidates = SubscriptionForwarder(self.worker.routes, lookups(False, False, b"")).candidates(
@@ -242,6 +326,13 @@ class Fleet(RuleBasedStateMachine):
             for node in pool.nodes
         }
         assert held == {name: weight for name, (_, weight) in self.expected.items()}
+
+    @invariant()
+    def only_the_live_and_the_busy_have_slots(self):
+        records = [record for slot in range(20) if (record := self.state.read(slot))]
+        live = {(record.key.decode(), record.address.decode()) for record in records if not record.draining}
+        assert live == set(self.expected)
+        assert len(self.table) == len(live)
 
     @invariant()
     def requests_are_counted(self):

@@ -189,7 +189,7 @@ endif =
         ("fastrouter = 127.0.0.1:http", "router.ini:2: fastrouter = 127.0.0.1:http: expected a port"),
         ("fastrouter = =0", "router.ini:2: fastrouter = =0: there is no shared-socket"),
         ("shared-socket = =0", "router.ini:2: shared-socket = =0: a shared socket needs an address"),
-        ("fastrouter-to = somewhere:80", "router.ini:2: fastrouter-to = somewhere:80: expected a numeric address"),
+        ("fastrouter-to = 1.2.3:80", "router.ini:2: fastrouter-to = 1.2.3:80: expected a numeric address"),
         ("uid = nobody-at-all", "router.ini:2: uid = nobody-at-all: there is no such user"),
         ("chown-socket = root:no-group-of-this-name", "there is no such group"),
         ("socket = :0\nneed-app", "router.ini:3: need-app = true: there is no application"),

@@ -1,0 +1,91 @@
+"""The options of the command ``fastrouter-subscribe``."""
+
+from dataclasses import dataclass, replace
+
+from fastrouter.balance import ALGORITHMS
+from fastrouter.config.option import Group, many, one
+from fastrouter.subscriber import SigningKey, SubscriberError, Subscription, parse_subscriptions
+
+__all__ = ["SubscribeOptions"]
+
+
+@dataclass(slots=True)
+class SubscribeOptions(Group):
+    """Announcing a program"""
+
+    server: list[str] = many(
+        "text", "announce to the subscription server at ADDRESS", short="s", metavar="ADDRESS"
+    )
+    key: list[str] = many(
+        "text", "announce KEY, or every KEY[,MODIFIER1] in a file: @FILE", short="k", metavar="KEY"
+    )
+    address: str = one(
+        "text", "", "the node's address, which the program listens on", short="a", metavar="ADDRESS"
+    )
+    subscribe_to: list[str] = many(
+        "text", "announce as uWSGI's option of that name does", metavar="SUBSCRIPTION"
+    )
+    subscribe2: list[str] = many(
+        "text", "announce as uWSGI's option of that name does: server=,key=,addr=,...", metavar="KEYVAL"
+    )
+    modifier1: int = one("integer(0, 255)", 0, "announce modifier1 N", metavar="N")
+    modifier2: int = one("integer(0, 255)", 0, "announce modifier2 N", metavar="N")
+    weight: int = one("integer(1, 65535)", 1, "announce weight N", metavar="N")
+    backup: int = one("integer(0, 65535)", 0, "announce backup level N", metavar="N")
+    algo: str = one(f"choice({', '.join(ALGORITHMS)})", "", "ask for this balancing", metavar="NAME")
+    max_conns: int = one("integer", 0, "ask for N requests at a time at most", metavar="N")
+    cores: int = one("integer", 0, "say that there are N cores", metavar="N")
+    sign: SigningKey | None = one(
+        "signing_key",
+        None,
+        "sign with the private key in FILE; DIGEST is that of the server's subscriptions-sign-check",
+        metavar="DIGEST:FILE",
+    )
+    signer: str = one("text", "", "what that key is called at the server, if not like KEY", metavar="NAME")
+    notify: str = one("text", "", "ask for acknowledgements on the UNIX datagram socket PATH", metavar="PATH")
+    check: str = one("text", "", "announce only while FILE exists", metavar="FILE")
+    freq: int = one("integer(1)", 10, "announce every SECONDS", metavar="SECONDS")
+    ping: bool = one("flag", False, "announce only while the node answers uwsgi's ping, not just accepts")
+    check_timeout: int = one("count", 3, "seconds in which it has to", metavar="SECONDS")
+    drain: int = one(
+        "integer",
+        2,
+        "at the end, leave SECONDS between asking for no more requests and passing the signal on",
+        metavar="SECONDS",
+    )
+
+    def subscriptions(self) -> list[Subscription]:
+        """What is to be announced. Raises SubscriberError."""
+        sign = self.sign
+        if self.signer:
+            if sign is None:
+                raise SubscriberError("signer says nothing without sign")
+            sign = replace(sign, signer=self.signer)
+        if bool(self.server) != bool(self.key):
+            raise SubscriberError("expected both --server and --key")
+        made = [
+            Subscription(
+                server,
+                key="" if key.startswith("@") else key,
+                mapping=key[1:] if key.startswith("@") else "",
+                modifier1=self.modifier1,
+                modifier2=self.modifier2,
+                weight=self.weight,
+                backup=self.backup,
+                algorithm=self.algo,
+                max_conns=self.max_conns,
+                sign=sign,
+                check=self.check,
+            )
+            for server in self.server
+            for key in self.key
+        ]
+        made += parse_subscriptions(self.subscribe_to, self.subscribe2)
+        if not made:
+            raise SubscriberError("there is nothing to announce: give --server and --key")
+        return [self._with_address(subscription) for subscription in made]
+
+    def _with_address(self, subscription: Subscription) -> Subscription:
+        if subscription.shared or not (subscription.address or self.address):
+            raise SubscriberError(f"{subscription.key or subscription.mapping}: expected --address")
+        return replace(subscription, address=subscription.address or self.address)

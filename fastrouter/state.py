@@ -1,0 +1,61 @@
+"""The file that the routing table survives a restart in (``subscription-state``).
+
+It has one announcement after another, as they come over the network, for every node. How old it is says when
+the table was last known to be so.
+"""
+
+import os
+import time
+from collections.abc import Iterable, Iterator
+
+from fastrouter.packet import HEADER
+from fastrouter.subscription import Announcement, AnnouncementError, parse_announcement
+
+__all__ = ["StateError", "load_state", "save_state", "touch_state"]
+
+_TOO_OLD = 300.0
+"""Seconds. By then somebody else may have a node's address."""
+
+
+class StateError(Exception):
+    """The file, or the rest of it, cannot be used; the message says why."""
+
+
+def save_state(path: str, nodes: Iterable[Announcement]) -> None:
+    """Replace the file as a whole, so that whoever reads it has the old or the new one. Raises OSError."""
+    new = f"{path}.new"
+    with open(new, "wb") as file:
+        file.writelines(node.encode() for node in nodes)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(new, path)
+
+
+def touch_state(path: str) -> None:
+    """The table is as the file says, still. Raises OSError."""
+    os.utime(path)
+
+
+def load_state(path: str) -> Iterator[Announcement]:
+    """The nodes that were in the table; none when there is no file. Raises OSError and StateError."""
+    try:
+        age = time.time() - os.stat(path).st_mtime  # noqa: TID251 - files have nothing else
+        with open(path, "rb") as file:
+            data = file.read()
+    except FileNotFoundError:
+        return
+    if age > _TOO_OLD:
+        raise StateError(f"it is {age:.0f} seconds old, and after {_TOO_OLD:.0f} nobody knows who is there")
+    at = 0
+    while at < len(data):
+        if at + HEADER.size > len(data):
+            raise StateError(f"it is cut off at byte {at}")
+        _, size, _ = HEADER.unpack_from(data, at)
+        end = at + HEADER.size + size
+        try:
+            if end > len(data):
+                raise AnnouncementError("it runs over the end of the file")
+            yield parse_announcement(data[at:end])
+        except AnnouncementError as error:
+            raise StateError(f"what begins at byte {at} is no announcement: {error}") from None
+        at = end

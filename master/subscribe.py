@@ -1,0 +1,79 @@
+"""The command ``fastrouter-subscribe``: announces a program that knows nothing of announcements."""
+
+import logging
+import sys
+from collections.abc import Sequence
+
+from fastrouter import __version__
+from fastrouter.address import AddressError, host_name, parse_node
+from fastrouter.config.commandline import Syntax, parse
+from fastrouter.config.option import NONE, check, declared
+from fastrouter.config.pairs import ConfigError
+from fastrouter.config.report import subscribe_help
+from fastrouter.options import SubscribeOptions
+from fastrouter.subscriber import SubscriberError, Subscription
+from master.announced import Announced
+
+__all__ = ["main"]
+
+_WRONG_USAGE = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the program's exit code, 128 and the signal if one killed it; 2 for a wrong command line."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    at = words.index("--") if "--" in words else len(words)
+    try:
+        options, commands = _options(words[:at])
+        if "help" in commands:
+            print(subscribe_help())
+            return 0
+        if "version" in commands:
+            print(__version__)
+            return 0
+        subscriptions = options.subscriptions()
+        _check_addresses(subscriptions)
+    except (ConfigError, SubscriberError, AddressError) as error:
+        print(f"fastrouter-subscribe: {error}", file=sys.stderr)
+        return _WRONG_USAGE
+    logging.basicConfig(format="fastrouter-subscribe: %(message)s", level=logging.INFO)
+    return Announced(options, subscriptions, words[at + 1 :]).run()
+
+
+def _options(words: Sequence[str]) -> tuple[SubscribeOptions, set[str]]:
+    """The options, and what is asked for instead of announcing. Raises ConfigError."""
+    known = {option.name: option for option in declared(SubscribeOptions)}
+    commands = {"help": NONE, "version": NONE}
+    letters = {option.short: name for name, option in known.items() if option.short}
+    syntax = Syntax(
+        {name: option.argument for name, option in known.items()} | commands, {"h": "help", **letters}
+    )
+    pairs, more = parse(words, syntax)
+    if more:
+        raise ConfigError(f"what is {more[0]!r}? The program to run comes behind --")
+    options = SubscribeOptions()
+    for pair in pairs:
+        option = known.get(pair.name)
+        if option is None:
+            continue
+        try:
+            value = check(option, pair.value)
+        except ValueError as error:
+            raise ConfigError(f"--{pair.name} {pair.value}: expected {error}") from None
+        if option.many:
+            getattr(options, option.field).append(value)
+        else:
+            setattr(options, option.field, option.default if value is None else value)
+    return options, {pair.name for pair in pairs} & set(commands)
+
+
+def _check_addresses(subscriptions: Sequence[Subscription]) -> None:
+    """Raises AddressError for what nobody can be reached at."""
+    for subscription in subscriptions:
+        for address in (subscription.server, subscription.address):
+            if not host_name(address):
+                parse_node(address)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

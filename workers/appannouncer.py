@@ -1,0 +1,63 @@
+"""The process that announces the local application."""
+
+import logging
+import signal
+from collections.abc import Callable
+
+from fastrouter.subscriber import Subscription, parse_subscriptions
+from fastrouter.subscription import Announcement
+from workers.announcer import Announcer
+from workers.announcing import Transmitter
+from workers.context import Context
+from workers.loop import Loop
+from workers.resolver import Resolver
+
+__all__ = ["run_announcer"]
+
+log = logging.getLogger("fastrouter")
+
+
+def run_announcer(context: Context, index: int, ready: Callable[[], None]) -> int:
+    """Announce until told to stop, then unsubscribe. Returns the exit code."""
+    options = context.options.announcer
+    subscriptions = parse_subscriptions(options.subscribe_to, options.subscribe2)
+    for text in (*options.subscribe_to, *options.subscribe2):
+        log.info("subscribing to %s", text)
+
+    def tick() -> None:
+        resolver.tick()
+        announcer.tick()
+
+    def stop() -> None:
+        loop.running = False
+
+    loop = Loop(tick)
+    resolver = Resolver(loop, lambda host: announcer.announce())
+    announcer = Announcer(
+        Transmitter(resolver),
+        subscriptions,
+        lambda subscription: _template(context, subscription),
+        options.frequency,
+    )
+    loop.handle_signals({signal.SIGTERM: stop, signal.SIGINT: stop})
+    ready()
+    announcer.announce()
+    loop.run()
+    announcer.unsubscribe()
+    return 0
+
+
+def _template(context: Context, subscription: Subscription) -> Announcement:
+    options = context.options
+    cores = options.app.processes * options.app.threads
+    override = options.announcer.with_modifier1
+    listeners = context.shared_listeners if subscription.shared else context.app_listeners
+    return Announcement(
+        key="",
+        address=subscription.address or listeners[subscription.socket].name,
+        modifier1=subscription.modifier1 if override is None else override,
+        modifier2=subscription.modifier2,
+        cores=cores,
+        weight=cores if options.announcer.auto_weight else options.announcer.weight,
+        notify=options.announcer.notify_socket,
+    )

@@ -1,0 +1,63 @@
+"""Configured nodes with host names (``fastrouter-to``, ``fastrouter-fallback``): what the names mean now.
+
+Their slots in shared memory have no other use. Router workers read them there, as they do announced nodes.
+"""
+
+import logging
+
+from fastrouter.address import host_name, show
+from fastrouter.options import RouterOptions
+from fastrouter.shared import NodeRecord, Slot
+from fastrouter.text import to_bytes, to_text
+from workers.context import Context
+from workers.publisher import Publisher
+from workers.resolver import Resolver, look_up
+
+__all__ = ["ConfiguredNames", "named_slots"]
+
+log = logging.getLogger("fastrouter")
+
+
+def named_slots(options: RouterOptions) -> dict[int, str]:
+    """The configured addresses that have host names, by their nodes' slots."""
+    return {
+        slot: address for slot, address in enumerate([*options.to, *options.fallback]) if host_name(address)
+    }
+
+
+class ConfiguredNames:
+    """Keeps the slots of such nodes up to date."""
+
+    def __init__(self, context: Context, resolver: Resolver, publisher: Publisher) -> None:
+        self._named = named_slots(context.options.router)
+        self._state = context.state
+        self._resolver = resolver
+        self._publisher = publisher
+
+    def look_up_now(self) -> None:
+        """Before there is anybody to keep waiting."""
+        for slot, address in self._named.items():
+            host, _, port = address.rpartition(":")
+            hosts = look_up(host)
+            if hosts:
+                self._move(slot, address, show((hosts[0], int(port))))
+            else:
+                log.warning("nobody knows the name %s", host)
+
+    def follow(self) -> None:
+        """Take over what the resolver knows."""
+        for slot, address in self._named.items():
+            host, _, port = address.rpartition(":")
+            if numeric := self._resolver.numeric(host, int(port)):
+                self._move(slot, address, numeric)
+
+    def _move(self, slot: int, address: str, numeric: str) -> None:
+        before = self._state.read(slot)
+        if before is not None and before.resolved == to_bytes(numeric):
+            return
+        log.info(
+            "%s is at %s%s", address, numeric, f", no more at {to_text(before.resolved)}" if before else ""
+        )
+        self._state.write(slot, NodeRecord(0, slot, b"", to_bytes(address), resolved=to_bytes(numeric)))
+        self._state.cells[self._state.slot_cell(slot, Slot.MARK)] = 0
+        self._publisher.publish_slot(slot)
