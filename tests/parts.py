@@ -11,10 +11,10 @@ from fastrouter.shared import Layout, NodeRecord, SharedState
 class Worker:
     """One router worker's view of shared memory."""
 
-    def __init__(self, state, index=0, algorithm="wrr", phase=0.0, max_fails=3, max_conns=0):
+    def __init__(self, state, index=0, algorithm="wrr", phase=0.0, max_fails=3, max_conns=0, slow_start=0):
         self.counters = NodeCounters(state, index)
         self.health = Health(state, self.counters, max_fails)
-        self.balancing = Balancing(algorithm, phase, max_conns, self.counters, self.health)
+        self.balancing = Balancing(algorithm, phase, max_conns, self.counters, self.health, slow_start)
         self.routes = Routes(state, self.balancing)
 
     def take(self, node):

@@ -51,6 +51,11 @@ def _noticed_without_traffic(stage):
     return seen[-1]
 
 
+def _named_node(stage):
+    address = "localhost:" + stage.places["A"].rpartition(":")[2]
+    return _new_node_lines(stage, _raw(key="n.com", address=address), address), stage.ask("n.com")
+
+
 LIFE = Group(
     "announcements",
     SUBSCRIPTION,
@@ -72,8 +77,9 @@ LIFE = Group(
         Scenario("no address", lambda stage: _new_node_lines(stage, _raw(key="a.com"), "a.com")),
         Scenario("an empty key", lambda stage: _new_node_lines(stage, _raw(key="", address="127.0.0.1:99"), "127.0.0.1:99"),
                  ours=0, differs="a key of more than 255 bytes overwrites memory; an empty one makes a pool that nothing reaches"),
-        Scenario("a host name", lambda stage: _new_node_lines(stage, _raw(key="n.com", address="localhost:99"), "localhost:99"),
-                 ours=0, differs="an address that cannot be dialled (a host name, garbage) becomes a node that fails every request"),
+        Scenario("garbage", lambda stage: _new_node_lines(stage, _raw(key="g.com", address="not at all:99"), "not at all:99"),
+                 ours=0, differs="an address that cannot be dialled becomes a node that fails every request"),
+        Scenario("a host name", _named_node, ours=(1, "A 0/0"), differs="host names of nodes are not looked up: such nodes fail every request"),
         Scenario("the router itself", lambda stage: _new_node_lines(stage, _raw(key="me.com", address=stage.address), stage.address),
                  ours=0, differs="the router's own address becomes a node, and a request goes round until descriptors run out"),
         Scenario("a refresh with other modifiers", lambda stage: (

@@ -309,6 +309,6 @@ MANY = Group(
 GROUPS = [
     DEAD_STATIC, ALL_DEAD, GRACE, QUIET, UNIX_DEAD, RETRIES, MORE_RETRIES, FALLBACK, FALLBACK_END,
     DEAF, BACKLOG, MANY, FALLBACK_NO_KEY, FALLBACK_STATIC, FALLBACK_UNIX, EMPTY, EMPTY_POST, SILENT, TOLD, LIMITED,
-    exits("to a host name", "--fastrouter-to=localhost:3031", ours=1,
-          differs="a configured node that can never be dialled (a host name) is accepted, and every request closed"),
+    exits("to half an address", "--fastrouter-to=1.2.3:3031", ours=1,
+          differs="a configured node that can never be dialled is accepted, and every request closed"),
 ]  # fmt: skip

@@ -1,5 +1,6 @@
 """Balancing: every algorithm with every set of nodes."""
 
+import time
 from collections import Counter
 
 import pytest
@@ -167,3 +168,22 @@ def test_the_oldest_node_says_how_its_pool_is_balanced():
     nodes = make_nodes(state, [1, 1, 1], algorithm=b"nonsense")
     pool = make_pool(worker.balancing, nodes)
     assert len({pool.pick(b"10.0.0.1").slot for _ in range(9)}) == 3
+
+
+@pytest.mark.parametrize("algorithm", sorted(ALGORITHMS))
+def test_a_newcomer_gets_its_share_by_degrees(algorithm):
+    """With slow_start, as its age says; the others share the turns that it gives up."""
+    state = state_for(3)
+    worker = Worker(state, algorithm=algorithm, slow_start=1000)
+    nodes = make_nodes(state, [1, 1, 1])
+    pool = make_pool(worker.balancing, nodes)
+    shares = []
+    for age in (0, 250, 500, 1000):
+        nodes[2].record = nodes[2].record._replace(since=time.monotonic_ns() - age * 1_000_000_000)
+        chosen = Counter(pool.pick(b"10.0.%d.%d" % divmod(number, 250)).slot for number in range(3000))
+        shares.append(chosen[2])
+        assert min(chosen[0], chosen[1]) > 600
+    # Its weight beside two others of weight 1.
+    exact = {"wrr": 0.02, "lrc": 0.02, "wlrc": 0.02, "iphash": 0.3}[algorithm]
+    expected = [3000 * weight / (2 + weight) for weight in (0, 0.25, 0.5, 1)]
+    assert shares == pytest.approx(expected, rel=exact)

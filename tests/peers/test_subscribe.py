@@ -1,0 +1,385 @@
+"""fastrouter-subscribe in front of real servers: gunicorn, uWSGI, whatever runs."""
+
+import os
+import signal
+import subprocess
+from contextlib import ExitStack
+from pathlib import Path
+
+import psutil
+import pytest
+from differential.stage import free_port
+from harness import (
+    BIN,
+    LIMIT,
+    MASTER,
+    FakeNode,
+    HeldNode,
+    Program,
+    in_threads,
+    load,
+    request,
+    subscription_router,
+    wait_until,
+)
+from signing import Ed25519Pair, KeyPair
+
+import fastrouter.announce
+from workers.announcer import Announcer
+
+SUBSCRIBE = BIN / "fastrouter-subscribe"
+GUNICORN = BIN / "gunicorn"
+
+
+def a_port():
+    return int(free_port("127.0.0.1").rpartition(":")[2])
+
+
+@pytest.fixture
+def app(tmp_path):
+    (tmp_path / "site.py").write_text("")
+    (tmp_path / "app.py").write_text(
+        "import os, threading\n"
+        "def application(environ, start_response):\n"
+        "    threading.Event().wait(0.005)\n"
+        "    start_response('200 OK', [('Content-Type', 'text/plain')])\n"
+        "    return [os.environ.get('NAME', 'served').encode()]\n"
+    )
+    return tmp_path
+
+
+def gunicorn(port, *more):
+    return (
+        GUNICORN,
+        "--protocol",
+        "uwsgi",
+        "--bind",
+        f"127.0.0.1:{port}",
+        "--no-control-socket",
+        *more,
+        "app:application",
+    )
+
+
+def subscribed(router, place, port, command, *options, name="served"):
+    return Program(
+        SUBSCRIBE, "--server", router.server, "--key", "foo.com", "--address", f"127.0.0.1:{port}", *options, "--", *command,
+        cwd=place, env={**os.environ, "NAME": name},
+    )  # fmt: skip
+
+
+def test_a_fleet_restarted_one_by_one_under_load(app):
+    """Three instances of gunicorn are replaced, one after the other, and no request fails."""
+    ports = [a_port() for _ in range(3)]
+    with subscription_router("--fastrouter-processes=2") as router, ExitStack() as stack:
+
+        def start(number, generation):
+            name = f"{number}-{generation}"
+            command = gunicorn(ports[number], "--worker-class=gthread", "--threads=4")
+            fleet[number] = stack.enter_context(
+                subscribed(router, app, ports[number], command, "--drain=1", name=name)
+            )
+            wait_until(lambda: name in served, f"an answer of {name}")
+
+        fleet, served, failed = {}, set(), []
+
+        def ask():
+            answer = request(router.address)
+            if answer.startswith(b"HTTP/1.1 200"):
+                served.add(answer.rpartition(b"\r\n\r\n")[2].decode())
+            elif fleet:
+                failed.append(answer)
+
+        first = gunicorn(ports[0], "--worker-class=gthread", "--threads=4")
+        fleet[0] = stack.enter_context(subscribed(router, app, ports[0], first, "--drain=1", name="0-0"))
+        router.wait_for("foo.com => new node")
+        with load(ask) as outcomes:
+            wait_until(lambda: "0-0" in served, "an answer")
+            start(1, 0)
+            start(2, 0)
+            for number in range(3):
+                assert fleet[number].stop() == 0
+                start(number, 1)
+        assert not failed and not [one for one in outcomes if one is not None]
+        assert served == {f"{number}-{generation}" for number in range(3) for generation in range(2)}
+        assert len(outcomes) > 300
+
+
+def test_it_says_goodbye_before_the_program_hears_of_the_end(app):
+    with subscription_router() as router, HeldNode() as busy:
+        # A program that only says when it was told to end.
+        command = ("sh", "-c", "trap 'echo told; exit 7' TERM; while :; do sleep 0.05; done")
+        port = busy.address.rpartition(":")[2]
+        with subscribed(router, app, port, command, "--drain=1") as program:
+            router.wait_for("foo.com => new node")
+
+            def ask(number):
+                if number == 0:
+                    return request(router.address)
+                busy.entered.wait(LIMIT)
+                program.process.send_signal(signal.SIGTERM)
+                router.wait_for("foo.com => no more requests to")
+                assert "told" not in program.output
+                assert request(router.address) == b""
+                busy.release.set()
+                return b""
+
+            assert in_threads(2, ask)[0].endswith(b"served")
+            assert program.wait() == 7
+            assert program.output.index("unsubscribing foo.com") < program.output.index("told")
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        (("sh", "-c", "exit 0"), 0),
+        (("sh", "-c", "exit 3"), 3),
+        (("sh", "-c", "kill -9 $$"), 137),
+        (("/no/such/program",), 127),
+        (("/etc/passwd",), 126),
+    ],
+)
+def test_the_exit_code_is_the_programs(app, command, code):
+    with subscription_router() as router, subscribed(router, app, a_port(), command) as program:
+        assert program.wait() == code
+        assert "new node" not in router.output
+
+
+def test_a_program_that_dies_is_taken_back_at_once(app):
+    port = a_port()
+    with subscription_router() as router, subscribed(router, app, port, gunicorn(port)) as program:
+        router.wait_for("foo.com => new node")
+        (child,) = psutil.Process(program.pid).children()
+        for process in [child, *child.children(recursive=True)]:
+            process.kill()
+        router.wait_for("foo.com => marking .* as failed$")
+        assert program.wait() == 137
+
+
+def test_what_announces_dies_and_the_program_with_it(app):
+    port = a_port()
+    with subscription_router() as router, subscribed(router, app, port, gunicorn(port)) as program:
+        router.wait_for("foo.com => new node")
+        (child,) = psutil.Process(program.pid).children()
+        os.kill(program.pid, signal.SIGKILL)
+        child.wait(LIMIT)
+
+
+def test_impatience(app):
+    with subscription_router() as router, FakeNode() as node:
+        port = node.address.rpartition(":")[2]
+        with subscribed(router, app, port, ("sleep", "600"), "--drain=600") as program:
+            router.wait_for("foo.com => new node")
+            program.process.send_signal(signal.SIGTERM)
+            router.wait_for("no more requests|marking")
+            program.process.send_signal(signal.SIGTERM)
+            assert program.wait() == 128 + signal.SIGTERM
+
+
+def test_other_signals_are_passed_on(app):
+    command = ("sh", "-c", "trap 'echo got HUP' HUP; trap 'echo got USR1' USR1; while :; do sleep 0.05; done")
+    with subscription_router() as router, FakeNode() as node:
+        with subscribed(router, app, node.address.rpartition(":")[2], command) as program:
+            router.wait_for("foo.com => new node")
+            program.process.send_signal(signal.SIGHUP)
+            program.wait_for("got HUP")
+            program.process.send_signal(signal.SIGUSR1)
+            program.wait_for("got USR1")
+            assert program.stop() == 128 + signal.SIGTERM
+
+
+def announcing(router, *options):
+    return Program(SUBSCRIBE, "--server", router.server, *options)
+
+
+def test_something_that_runs_already(tmp_path):
+    """It is announced while it is there: checked every round, found again within moments."""
+    port = a_port()
+    with subscription_router() as router:
+        with announcing(router, "--key=foo.com", f"--address=127.0.0.1:{port}", "--freq=1") as program:
+            for count in (1, 2):
+                with FakeNode(port=port) as node:
+                    router.wait_for("foo.com => new node", count)
+                    assert request(router.address).endswith(node.address.encode())
+                router.wait_for("foo.com => marking .* as failed$", count)
+                program.wait_for("is down", count)
+            assert program.stop() == 0
+
+
+def test_ping(uwsgi, app):
+    """A real uWSGI answers; something that only accepts does not."""
+    port = a_port()
+    node = ("--master", f"--socket=127.0.0.1:{port}", "--wsgi-file", app / "app.py")
+    with subscription_router() as router, FakeNode(lambda connection, number: connection.recv(1000)) as mute:
+        with announcing(router, "--key=foo.com", f"--address={mute.address}", "--ping", "--freq=1"):
+            with (
+                Program(uwsgi, *node),
+                announcing(router, "--key=bar.com", f"--address=127.0.0.1:{port}", "--ping"),
+            ):
+                router.wait_for("bar.com => new node")
+                assert request(router.address, HTTP_HOST="bar.com").endswith(b"served")
+            wait_until(lambda: mute.connections > 1, "two pings")
+            assert "foo.com => new node" not in router.output
+
+
+def test_our_own_application_answers_pings(app):
+    port = a_port()
+    with (
+        Program(MASTER, f"--socket=127.0.0.1:{port}", "--wsgi-file", app / "app.py") as node,
+        subscription_router() as router,
+    ):
+        node.wait_for("^ready$")
+        with announcing(router, "--key=foo.com", f"--address=127.0.0.1:{port}", "--ping"):
+            router.wait_for("foo.com => new node")
+
+
+def test_everything_that_subscribe2_says(tmp_path):
+    """Several servers and keys, a file of keys, weight and the like, over UDP and a UNIX socket."""
+    mapping = tmp_path / "keys"
+    mapping.write_text("a.com\nb.com,5\n")
+    unix = str(tmp_path / "s.sock")
+    with (
+        FakeNode() as node,
+        subscription_router(f"--fastrouter-subscription-server={unix}") as first,
+        subscription_router() as second,
+    ):
+        with Program(
+            SUBSCRIBE, f"--server={first.server}", f"--server={second.server}", "--key=foo.com", f"--key=@{mapping}",
+            f"--address={node.address}", "--modifier1=3", "--modifier2=4", "--weight=5", "--freq=1",
+            f"--subscribe2=server={unix},key=two.com,addr={node.address},weight=9,backup=1,algo=lrc,max_conns=4",
+            f"--subscribe-to={node.address}={first.server}:to.com,8",
+        ) as program:  # fmt: skip
+            for router in (first, second):
+                for key in ("foo.com", "a.com", "b.com"):
+                    router.wait_for(f"{key} => new node")
+            first.wait_for("two.com => new node")
+            first.wait_for("to.com => new node")
+            request(first.address)
+            assert node.packets[-1][0] == 3 and node.packets[-1][3] == 4
+            request(first.address, HTTP_HOST="b.com")
+            assert node.packets[-1][0] == 5
+            request(first.address, HTTP_HOST="to.com")
+            assert node.packets[-1][0] == 8
+            mapping.write_text("b.com\nc.com\n")
+            for router in (first, second):
+                router.wait_for("c.com => new node")
+                router.wait_for("a.com => marking .* as failed$")
+            assert program.stop() == 0
+            for router in (first, second):
+                for key in ("foo.com", "b.com", "c.com"):
+                    router.wait_for(f"{key} => marking .* as failed$|{key} => no more requests")
+
+
+@pytest.mark.parametrize("digest", ["SHA256", "ED25519"])
+def test_signed(tmp_path, digest):
+    pair = Ed25519Pair() if digest == "ED25519" else KeyPair()
+    pair.write_private(tmp_path / "private.pem")
+    (tmp_path / "public").mkdir()
+    pair.write_public(tmp_path / "public" / "team.pem")
+    pair.write_public(tmp_path / "public" / "own.com.pem")
+    options = (
+        f"--subscriptions-sign-check={digest}:{tmp_path}/public",
+        "--subscription-allow=signer=team,key=*.team.com",
+        "--subscription-allow=key=own.com",
+    )
+    sign = ("--sign", f"{digest}:{tmp_path}/private.pem", "--freq=1")
+    with subscription_router(*options) as router, FakeNode() as node:
+        at = f"--address={node.address}"
+        with (
+            announcing(router, "--key=a.team.com", at, "--signer=team", *sign) as first,
+            announcing(router, "--key=own.com", at, *sign),
+        ):
+            router.wait_for("a.team.com => new node")
+            router.wait_for("own.com => new node")
+            with announcing(router, "--key=other.com", at, "--signer=team", *sign):
+                router.wait_for("other.com at .*, signed by team, is not allowed by any rule")
+            first.stop()
+            router.wait_for("a.team.com => (no more|marking)")
+
+
+def test_names_of_servers_and_nodes():
+    with subscription_router() as router, FakeNode() as node:
+        server, port = (address.rpartition(":")[2] for address in (router.server, node.address))
+        with Program(
+            SUBSCRIBE, f"--server=localhost:{server}", "--key=foo.com", f"--address=localhost:{port}"
+        ):
+            router.wait_for(f"foo.com => new node: localhost:{port}$")
+            assert request(router.address).endswith(node.address.encode())
+        with Program(
+            SUBSCRIBE, "--server=no.such.host.invalid:1", "--key=foo.com", f"--address={node.address}"
+        ) as program:
+            program.wait_for("cannot announce foo.com to no.such.host.invalid:1: nobody knows the name")
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ([], "there is nothing to announce"),
+        (["--server=127.0.0.1:1"], "expected both --server and --key"),
+        (["--server=127.0.0.1:1", "--key=foo.com"], "foo.com: expected --address"),
+        (["--server=127.0.0.1:1", "--key=foo.com", "--address=1.2.3:4"], "expected a numeric address"),
+        (["--server=127.0.0.1:1", "--key=foo.com", "--address=1.2.3.4:5", "--signer=x"], "signer says nothing without sign"),
+        (["--server=127.0.0.1:1", "--key=foo.com", "--address=1.2.3.4:5", "--sign=MD5:x"], "expected DIGEST:FILE.pem"),
+        (["--weight=0"], "--weight 0: expected a whole number from 1 to 65535"),
+        (["--wieght=3"], "did you mean weight?"),
+        (["gunicorn", "app"], "The program to run comes behind --"),
+    ],
+)  # fmt: skip
+def test_wrong_command_lines(options, problem):
+    found = subprocess.run([SUBSCRIBE, *options], capture_output=True, text=True, timeout=LIMIT, check=False)
+    assert found.returncode == 2
+    assert problem in found.stderr
+
+
+def test_help_lists_every_option():
+    text = subprocess.run(
+        [SUBSCRIBE, "--help"], capture_output=True, text=True, timeout=LIMIT, check=True
+    ).stdout
+    for option in (
+        "--server",
+        "--key",
+        "--address",
+        "--sign",
+        "--signer",
+        "--drain",
+        "--ping",
+        "--subscribe2",
+    ):
+        assert option in text
+
+
+def test_jitter_keeps_a_fleet_apart(tmp_path):
+    """Announcers that were started together do not stay together."""
+    assert len({Announcer(None, [], None, 10)._phase for _ in range(200)}) == 10
+
+
+def test_an_embedded_announcer(tmp_path):
+    """The module that programs copy, in a program of its own."""
+    pair = Ed25519Pair()
+    (tmp_path / "public").mkdir()
+    pair.write_public(tmp_path / "public" / "foo.com.pem")
+    pair.write_private(tmp_path / "private.pem")
+    (tmp_path / "announce.py").write_text(Path(fastrouter.announce.__file__).read_text())
+    (tmp_path / "program.py").write_text(
+        "import sys\n"
+        "from cryptography.hazmat.primitives.serialization import load_pem_private_key\n"
+        "from announce import Announcer\n"
+        "key = load_pem_private_key(open('private.pem', 'rb').read(), None)\n"
+        "with Announcer(sys.argv[1], ['foo.com'], sys.argv[2], every=0.2, sign=key.sign, weight=3):\n"
+        "    sys.stdin.read()\n"
+    )
+    with (
+        subscription_router(
+            f"--subscriptions-sign-check=ED25519:{tmp_path}/public", "--subscription-tolerance=1"
+        ) as router,
+        FakeNode() as node,
+    ):
+        program = subprocess.Popen(
+            [BIN / "python", "-P", "program.py", router.server, node.address], cwd=tmp_path, stdin=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        )  # fmt: skip
+        router.wait_for("foo.com => new node")
+        assert request(router.address).endswith(node.address.encode())
+        program.communicate(timeout=LIMIT)
+        router.wait_for("foo.com => no more requests|foo.com => marking .* as failed$")
+        assert "no announce received" not in router.output

@@ -1,0 +1,127 @@
+"""Host names of nodes: announced and configured ones, and what happens when they come to mean something else."""
+
+import threading
+
+import pytest
+from harness import Router, request, send_announcement, subscription_router
+
+import workers.resolver
+from fastrouter.subscription import Announcement
+from workers.loop import Loop
+from workers.resolver import Resolver
+
+
+def port_of(node):
+    return node.address.rpartition(":")[2]
+
+
+def test_announced(node):
+    with subscription_router("--fastrouter-processes=2") as router:
+        router.announce("foo.com", f"localhost:{port_of(node)}")
+        assert {request(router.address).rpartition(b"\n")[2] for _ in range(8)} == {node.address.encode()}
+        router.unsubscribe("foo.com", f"localhost:{port_of(node)}")
+        assert request(router.address) == b""
+
+
+def test_a_name_that_nobody_knows(node):
+    with subscription_router() as router:
+        send_announcement(router.server, Announcement("foo.com", "no-such-host.invalid:80"))
+        router.wait_for("nobody knows the name no-such-host.invalid$")
+        router.wait_for("refused .* foo.com: nobody knows the name no-such-host.invalid")
+        router.announce("foo.com", node.address)
+        assert request(router.address).endswith(node.address.encode())
+
+
+@pytest.mark.parametrize("option", ["to", "fallback"])
+def test_configured(node, option):
+    to = (f"--fastrouter-to=localhost:{port_of(node)}",)
+    fallback = ("--fastrouter-to=no-such-host.invalid:80", f"--fastrouter-fallback=localhost:{port_of(node)}")
+    with Router(
+        "--fastrouter=127.0.0.1:0", "--fastrouter-processes=2", *(to if option == "to" else fallback)
+    ) as router:
+        router.wait_for(f"localhost:{port_of(node)} is at (127.0.0.1|.::1.):{port_of(node)}")
+        assert request(router.address).endswith(node.address.encode())
+
+
+def test_configured_and_unknown(node):
+    with Router(
+        "--fastrouter=127.0.0.1:0", "--fastrouter-to=no-such-host.invalid:80", "--fastrouter-answer-errors"
+    ) as router:
+        router.wait_for("nobody knows the name no-such-host.invalid")
+        assert request(router.address).startswith(b"HTTP/1.1 503")
+
+
+@pytest.fixture
+def resolver(monkeypatch):
+    """A resolver whose loop turns only as far as a test lets it, and the names that it may know."""
+    names = {}
+    monkeypatch.setattr(workers.resolver, "look_up", lambda host: names.get(host, ()))
+    monkeypatch.setattr(workers.resolver, "_REFRESH", 0.0)
+    changes = []
+    loop = Loop(lambda: None)
+    resolver = Resolver(loop, lambda host: (changes.append(host), setattr(loop, "running", False)))
+
+    def turn():
+        """Until something has changed."""
+        loop.running = True
+        loop.run()
+        return changes.pop()
+
+    return resolver, names, turn
+
+
+def test_a_name_changes_its_meaning(resolver):
+    resolver, names, turn = resolver
+    names["app"] = ("10.0.0.1", "10.0.0.2")
+    assert resolver.numeric("app", 80) is None, "nobody knows yet"
+    assert turn() == "app"
+    assert resolver.numeric("app", 80) == "10.0.0.1:80"
+    names["app"] = ("10.0.0.2", "10.0.0.1")
+    resolver.tick()
+    names["other"] = ("fd00::1",)
+    assert resolver.numeric("other", 80) is None
+    assert turn() == "other", "another order is no change"
+    assert resolver.numeric("app", 80) == "10.0.0.1:80"
+    assert resolver.numeric("other", 80) == "[fd00::1]:80"
+    names["app"] = ("10.0.0.3",)
+    resolver.tick()
+    assert turn() == "app"
+    assert resolver.numeric("app", 80) == "10.0.0.3:80"
+
+
+def test_the_last_address_stands_while_nobody_knows(resolver):
+    resolver, names, turn = resolver
+    names["app"] = ("10.0.0.1",)
+    resolver.numeric("app", 80)
+    turn()
+    del names["app"]
+    resolver.tick()
+    resolver.numeric("unknown", 80)
+    assert turn() == "unknown"
+    assert resolver.numeric("unknown", 80) == ""
+    assert resolver.numeric("app", 80) == "10.0.0.1:80"
+
+
+def test_one_slow_name_does_not_keep_others_waiting(monkeypatch):
+    release = threading.Event()
+    monkeypatch.setattr(
+        workers.resolver,
+        "look_up",
+        lambda host: (release.wait(10), ("10.0.0.1",))[1] if host == "slow" else ("10.0.0.2",),
+    )
+    loop = Loop(lambda: None)
+    changes = []
+    resolver = Resolver(loop, lambda host: (changes.append(host), setattr(loop, "running", False)))
+    resolver.numeric("slow", 1)
+    resolver.numeric("fast", 1)
+    loop.running = True
+    loop.run()
+    release.set()
+    assert changes == ["fast"]
+    assert resolver.numeric("slow", 1) is None
+
+
+def test_names_cannot_pile_up(resolver, monkeypatch):
+    resolver, _, _ = resolver
+    monkeypatch.setattr(workers.resolver, "_MOST_NAMES", 10)
+    assert [resolver.numeric(f"host{number}", 1) for number in range(12)] == [None] * 10 + ["", ""]
