@@ -1,7 +1,8 @@
 /* Load for scripts/bench: a uwsgi client that counts and times, and a node that answers at once.
  *
  *   load node ADDRESS BYTES                       answer every request with BYTES bytes
- *   load client ADDRESS CONNECTIONS SECONDS       one request a connection, CONNECTIONS of them at any time
+ *   load client ADDRESS CONNECTIONS SECONDS [KEYS [RATE]]
+ *       one request a connection, CONNECTIONS of them at any time; for KEYS keys in turn; RATE a second at most
  *
  * ADDRESS is 127.0.0.1:PORT or the path of a UNIX socket. The client prints one line of JSON. In C because it
  * shares two cores with what it measures.
@@ -183,19 +184,22 @@ static int compare(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static int client(uint32_t count, double seconds) {
+static int client(uint32_t count, double seconds, double rate) {
     struct connection *all = calloc(count, sizeof *all);
     double *samples = malloc(sizeof(double) * MAX_SAMPLES), bytes = 0;
     struct epoll_event events[256];
     long done = 0;
     int epoll = epoll_create1(0);
     make_packet();
-    double started = now(), end = started + seconds;
-    for (uint32_t i = 0; i < count; i++) begin(&all[i], epoll, i);
+    double started = now(), end = started + seconds, due = started;
+    for (uint32_t i = 0; i < count; i++) all[i].fd = -1;
     while (now() < end) {
-        for (uint32_t i = 0; i < count; i++)
-            if (all[i].fd < 0) begin(&all[i], epoll, i);
-        int n = epoll_wait(epoll, events, 256, 100);
+        for (uint32_t i = 0; i < count && (!rate || due <= now()); i++)
+            if (all[i].fd < 0) {
+                begin(&all[i], epoll, i);
+                if (rate) due += 1 / rate;
+            }
+        int n = epoll_wait(epoll, events, 256, rate ? 1 : 100);
         for (int i = 0; i < n; i++) {
             struct connection *c = &all[events[i].data.u32];
             if (c->fd < 0 || !go_on(c, events[i].events)) continue;
@@ -205,7 +209,8 @@ static int client(uint32_t count, double seconds) {
                 done++;
             } else errors++;
             close(c->fd);
-            begin(c, epoll, events[i].data.u32);
+            if (rate) c->fd = -1;
+            else begin(c, epoll, events[i].data.u32);
         }
     }
     double elapsed = now() - started;
@@ -224,5 +229,5 @@ int main(int count, char **words) {
     parse_address(words[2]);
     if (!strcmp(words[1], "node")) node(atol(words[3]));
     if (count > 5) keys = atol(words[5]);
-    return client((uint32_t)atoi(words[3]), count > 4 ? atof(words[4]) : 3);
+    return client((uint32_t)atoi(words[3]), count > 4 ? atof(words[4]) : 3, count > 6 ? atof(words[6]) : 0);
 }
