@@ -49,6 +49,14 @@ def test_a_chain_of_three(node):
         top.wait_for(f"foo.com => marking {middle.address} as failed$")
 
 
+def test_draining_is_leaving_for_those_above(node):
+    with subscription_router() as top, lower(top.server) as bottom:
+        bottom.announce("foo.com", node.address)
+        top.wait_for(f"foo.com => new node: {bottom.address}$")
+        send_announcement(bottom.server, Announcement("foo.com", node.address, drain=True))
+        top.wait_for(f"foo.com => marking {bottom.address} as failed$")
+
+
 def test_only_the_last_of_several_nodes_takes_the_key_along(nodes):
     with subscription_router() as top, lower(top.server) as bottom:
         for one in nodes[:2]:

@@ -1,6 +1,7 @@
 """fastrouter-subscribe in front of real servers: gunicorn, uWSGI, whatever runs."""
 
 import os
+import re
 import signal
 import subprocess
 from contextlib import ExitStack
@@ -13,9 +14,11 @@ from harness import (
     BIN,
     LIMIT,
     MASTER,
+    ROOT,
     FakeNode,
     HeldNode,
     Program,
+    Router,
     in_threads,
     load,
     request,
@@ -295,6 +298,36 @@ def test_signed(tmp_path, digest):
                 router.wait_for("other.com at .*, signed by team, is not allowed by any rule")
             first.stop()
             router.wait_for("a.team.com => (no more|marking)")
+
+
+def test_the_unit_in_conf(app):
+    """Its command, with other places and ports."""
+    port = a_port()
+    text = (ROOT / "conf" / "gunicorn" / "app@.service").read_text()
+    command = re.search(r"^ExecStart=((?:.*\\\n)*.*)", text, re.MULTILINE)[1].replace("\\\n", " ")
+    with subscription_router() as router:
+        for old, new in (
+            ("/srv/app/venv/bin", str(BIN)),
+            ("%i", str(port)),
+            ("127.0.0.1:2626", router.server),
+        ):
+            command = command.replace(old, new)
+        with Program(*command.split(), cwd=app) as program:
+            router.wait_for(f"foo.com => new node: 127.0.0.1:{port}")
+            assert request(router.address).endswith(b"served")
+            assert program.stop() == 0
+
+
+def test_ipv6():
+    with (
+        Router("--fastrouter=[::1]:0", "--fastrouter-subscription-server=[::1]:0") as router,
+        FakeNode(host="::1") as node,
+    ):
+        with announcing(router, "--key=foo.com", f"--address={node.address}") as program:
+            router.wait_for(f"foo.com => new node: {re.escape(node.address)}$")
+            assert request(router.address).endswith(node.address.encode())
+            assert program.stop() == 0
+            router.wait_for("foo.com => no more requests")
 
 
 def test_names_of_servers_and_nodes():

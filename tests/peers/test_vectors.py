@@ -59,6 +59,26 @@ def test_the_files_are_what_the_script_makes(tmp_path):
     assert made == kept
 
 
+def packets_in(text):
+    """The packets that are written out in a document, as bytes."""
+    for block in re.findall(r"(?:^    .+\n)+", text, re.MULTILINE):
+        if re.match(r"    (?:[0-9a-f]{2} ){3}[0-9a-f]{2}  ", block):
+            data = bytes.fromhex(block[4:15])
+            for line in block.splitlines()[1:]:
+                for piece in re.split(r" {2,}", line.strip()):
+                    length, _, value = piece[:5], piece[5:6], piece[6:]
+                    data += bytes.fromhex(length) + value.encode()
+            yield data
+
+
+def test_the_packets_in_the_document():
+    request, datagram = packets_in((ROOT / "docs" / "protocol.md").read_text())
+    assert len(request) == 4 + HEADER.unpack_from(request)[1]
+    assert read_head(request[4:])[0] == b"foo.com"
+    assert len(datagram) == 4 + HEADER.unpack_from(datagram)[1]
+    assert parse_announcement(datagram).address == "127.0.0.1:34881"
+
+
 @pytest.mark.parametrize("vector", vectors("announcements/good"))
 def test_good_announcements(vector):
     found = parse_announcement(data_of(vector))
