@@ -32,8 +32,8 @@ _PING = 100
 _TO_HEAR = 0.2
 """Seconds that routers without draining have to hear of the end before the program does."""
 
-_BETWEEN_CHECKS = 0.05
-"""Seconds, while something is awaited to come up."""
+_FIRST_CHECK, _LAST_CHECK = 0.05, 1.0
+"""Seconds between checks of what is down: short at first, a little longer each time."""
 
 _NOT_FOUND, _CANNOT_START = 127, 126
 """Exit codes, as shells have them."""
@@ -61,6 +61,8 @@ class Announced:
         self._is_up = dict.fromkeys((subscription.address for subscription in subscriptions), False)
         self._next_check = dict.fromkeys(self._is_up, 0.0)
         """Monotonic seconds, by address."""
+        self._pause = dict.fromkeys(self._is_up, _FIRST_CHECK)
+        """Until the check after the next one, if it is down still."""
         self._announcer = Announcer(
             Transmitter(self._resolver), subscriptions, self._template, options.freq, self._is_up.__getitem__
         )
@@ -84,7 +86,9 @@ class Announced:
             self._start()
         while self._stop_signal is None and self._code is None:
             self._check_due()
-            yield not all(self._is_up.values())
+            yield any(
+                not self._is_up[address] and self._pause[address] < _LAST_CHECK for address in self._is_up
+            )
         if self._announcer.has_announced:
             if self._code is None:
                 self._announcer.drain()
@@ -136,9 +140,16 @@ class Announced:
         self._loop.soon(self._go_on)
 
     def _reap(self) -> None:
-        if self._process is not None and self._code is None:
-            self._code = self._process.poll()
-            if self._code is not None:
+        """Take every dead child; as PID 1 of a container, others' too."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            if self._process is not None and pid == self._process.pid:
+                self._code = self._process.returncode = os.waitstatus_to_exitcode(status)
                 self._loop.soon(self._go_on)
 
     def _stop(self, number: signal.Signals) -> None:
@@ -149,8 +160,8 @@ class Announced:
         self._loop.soon(self._go_on)
 
     def _pass_on(self, number: signal.Signals) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(number)
+        if self._process is not None and self._code is None:
+            os.kill(self._process.pid, number)
 
     def _check_due(self) -> None:
         now = time.monotonic()
@@ -163,15 +174,19 @@ class Announced:
                 )
 
     def _has_checked(self, address: str, is_up: bool) -> None:
-        pause = float(self._options.freq) if is_up else _BETWEEN_CHECKS
-        if is_up and self._process is not None and not self._options.ping:
-            pause = float("inf")  # from here on, its life says enough
+        pause = self._pause[address]
+        self._pause[address] = min(1.2 * pause, _LAST_CHECK)
+        if is_up:
+            self._pause[address] = _FIRST_CHECK
+            # Of a program that was started here, its life says enough from here on.
+            watched = self._process is None or self._options.ping
+            pause = float(self._options.freq) if watched else float("inf")
         self._next_check[address] = time.monotonic() + pause
         if is_up is self._is_up[address] or self._stop_signal is not None:
             return
         self._is_up[address] = is_up
         log.info("%s is %s", address, "up" if is_up else "down")
-        self._announcer.announce()
+        self._announcer.begin()
         self._loop.soon(self._go_on)
 
     def _template(self, subscription: Subscription) -> Announcement:

@@ -47,8 +47,13 @@ class Announcer:
         """Whether there is anything to take back."""
         return bool(self._announced)
 
+    def begin(self) -> None:
+        """Send a round now, and another one in a second, as uWSGI does: a datagram may be lost."""
+        self._seconds = 0
+        self.announce()
+
     def tick(self) -> None:
-        """To be called once a second. As in uWSGI a round comes a second after the start, and then others."""
+        """To be called once a second, for the rounds that follow."""
         self._seconds += 1
         if self._seconds == 1 or self._seconds % self._frequency == self._phase:
             self.announce()

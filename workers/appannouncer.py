@@ -41,7 +41,7 @@ def run_announcer(context: Context, index: int, ready: Callable[[], None]) -> in
     )
     loop.handle_signals({signal.SIGTERM: stop, signal.SIGINT: stop})
     ready()
-    announcer.announce()
+    announcer.begin()
     loop.run()
     announcer.unsubscribe()
     return 0

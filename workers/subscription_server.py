@@ -30,6 +30,7 @@ from workers.announcing import Resubscriber, Transmitter
 from workers.configured import ConfiguredNames
 from workers.context import Context
 from workers.loop import Event, Loop
+from workers.own import OwnAddresses
 from workers.publisher import Publisher
 from workers.resolver import Resolver
 from workers.snapshot import Snapshot
@@ -83,7 +84,7 @@ class SubscriptionServer:
         self._failures = context.failures.reader
         # An application may share a socket with the router; then a request ends there sooner or later.
         by_app = {listener.name for listener in context.app_listeners}
-        self._own = {listener.name for listener in context.router_listeners} - by_app
+        self._own = OwnAddresses({listener.name for listener in context.router_listeners} - by_app)
         self._refused = 0
         self._rates = Rates(options.max_rate)
         self._admission = _admission(context)
@@ -149,8 +150,6 @@ class SubscriptionServer:
         # What is signed has to say itself where its node is; who sent it is not covered.
         host = "" if self._admission.checks_signatures else sender.host
         announcement = parse_announcement(datagram, host)
-        if announcement.address in self._own:
-            raise AnnouncementError(f"{announcement.address} is this router itself", Reason.OWN_ADDRESS)
         now = int(time.time())  # noqa: TID251 - what is signed carries an absolute time
         self._admission.admit(datagram, announcement, sender, now)
         self._federation.check(announcement)
@@ -179,6 +178,8 @@ class SubscriptionServer:
                     f"{announcement.key}: nobody knows the name {host}", Reason.UNRESOLVED
                 )
             resolved = numeric
+        if (resolved or announcement.address) in self._own:
+            raise AnnouncementError(f"{announcement.address} is this router itself", Reason.OWN_ADDRESS)
         source = source_of(sender.host, sender.uid)
         try:
             outcome, delta = self._table.announce(announcement, time.monotonic(), source, resolved)

@@ -51,6 +51,25 @@ def test_configured_and_unknown(node):
         assert request(router.address).startswith(b"HTTP/1.1 503")
 
 
+@pytest.mark.parametrize(
+    ("bound", "host"),
+    [
+        ("127.0.0.1:0", "127.0.0.1"),
+        ("127.0.0.1:0", "localhost"),
+        ("127.0.0.1:0", ""),
+        ("0.0.0.0:0", "127.0.0.1"),
+        (":0", "localhost"),
+        (":0", "127.0.0.2"),
+    ],
+)
+def test_the_router_itself_under_any_name(bound, host):
+    with Router(f"--fastrouter={bound}", "--fastrouter-subscription-server=127.0.0.1:0") as router:
+        port = router.address.rpartition(":")[2]
+        send_announcement(router.server, Announcement("foo.com", f"{host}:{port}"))
+        router.wait_for("is this router itself")
+        assert "new node" not in router.output
+
+
 @pytest.fixture
 def resolver(monkeypatch):
     """A resolver whose loop turns only as far as a test lets it, and the names that it may know."""
