@@ -2,8 +2,10 @@
 
 A signed announcement carries the time at which it was made. Of each node the highest time that was accepted
 is kept, over both commands and beyond the node's own life, so that nothing which was heard once is obeyed a
-second time: neither as it was nor, in uWSGI's scheme, with the command changed, which the signature does not
-cover there. (uWSGI 2.0.31 compares with the node's first announcement only.)
+second time: neither as it was nor, in uWSGI's scheme, whose signature does not cover the command, turned into
+an unsubscription. (uWSGI 2.0.31 compares with the node's first announcement only.) The other way round, an
+unsubscription of uWSGI's scheme that is turned into an announcement brings the node back until it is seen to
+be dead: it is the announcement that an instance sends which is started again within the second.
 """
 
 import hashlib
@@ -64,11 +66,15 @@ class Admission:
                 f"the sender (uid {sender.uid}, gid {sender.gid}) does not own {announcement.key}",
                 Reason.CREDENTIALS,
             )
-        signer = ""
-        if self._keys is not None and (sender.uid is None or sender.uid not in self._trusted):
-            signer = announcement.signer or announcement.key
-            self._check_signature(self._keys, signer, datagram, announcement, now)
+        if self._keys is None or sender.uid in self._trusted:
+            self._check_policy(announcement, sender, "")
+            return
+        signer = announcement.signer or announcement.key
+        covers_command = self._check_signature(self._keys, signer, datagram, announcement, now)
         self._check_policy(announcement, sender, signer)
+        # Last of all, since it takes note: who may not announce a node must not make it look old either.
+        if not self._is_newer(announcement, covers_command):
+            raise AnnouncementError(_sniffed(announcement), Reason.REPLAYED)
 
     def _check_policy(self, announcement: Announcement, sender: Sender, signer: str) -> None:
         if any(rule.allows(announcement, sender, signer) for rule in self._policy):
@@ -82,7 +88,8 @@ class Admission:
 
     def _check_signature(
         self, keys: "KeyFiles", signer: str, datagram: bytes, announcement: Announcement, now: int
-    ) -> None:
+    ) -> bool:
+        """Whether the signature covers the command."""
         from fastrouter.signature import split_signature
 
         signed = split_signature(datagram)
@@ -92,11 +99,9 @@ class Admission:
             keys.verify(to_bytes(signer), signed)
         except ValueError as error:
             raise AnnouncementError(f"{announcement.key}: {error}", Reason.SIGNATURE) from None
-        name = f"{announcement.key} node: {announcement.address} unix_check: {announcement.unix}"
         if not now - self._tolerance <= announcement.unix <= now + self._tolerance:
-            raise AnnouncementError(f"invalid (sniffed ?) packet sent for slot: {name}", Reason.STALE)
-        if not self._is_newer(announcement, signed.covers_command):
-            raise AnnouncementError(f"invalid (sniffed ?) packet sent for slot: {name}", Reason.REPLAYED)
+            raise AnnouncementError(_sniffed(announcement), Reason.STALE)
+        return signed.covers_command
 
     def _is_newer(self, announcement: Announcement, covers_command: bool) -> bool:
         """Whether nothing as new was heard of the node; takes note of the time if so."""
@@ -126,6 +131,12 @@ class Admission:
             if (about.st_uid, about.st_gid) == (sender.uid, sender.gid):
                 return True
         return False
+
+
+def _sniffed(announcement: Announcement) -> str:
+    """uWSGI's words."""
+    name = f"{announcement.key} node: {announcement.address} unix_check: {announcement.unix}"
+    return f"invalid (sniffed ?) packet sent for slot: {name}"
 
 
 def _mark(unix: int, sequence: int) -> bytes:

@@ -22,22 +22,27 @@ __all__ = ["Announcer", "announcement"]
 log = logging.getLogger("fastrouter.announce")
 
 _SUBSCRIPTION = 224
-_LEAVE = 1
+_MOST_BYTES = 4096
+"""That a subscription server reads."""
+
+_SIGNATURE_RECORD = b"\7\0ed25519\x40\0"
 _DOMAIN = b"uwsgi announcement, ed25519\0"
 
 
 def announcement(key: str, address: str, leave: bool = False, **variables: object) -> bytes:
     """The datagram that announces the node at address for key, or takes it back.
 
-    variables are modifier1, modifier2, cores, load, weight, backup, algo, max_conns, drain, notify.
+    variables are modifier1, modifier2, cores, load, weight, backup, algo, max_conns, drain, notify, signer.
     Raises ValueError when they are more than a datagram holds.
     """
     block = b""
     for name, value in {"key": key, "address": address, **variables}.items():
         data = str(value).encode("utf-8", "surrogateescape")
+        if len(data) > _MOST_BYTES:
+            raise ValueError(f"the announcement's {name} has {len(data)} bytes")
         block += struct.pack("<H", len(name)) + name.encode() + struct.pack("<H", len(data)) + data
-    if len(block) > 4092:
-        raise ValueError("an announcement has at most 4096 bytes")
+    if len(block) > _MOST_BYTES - 4:
+        raise ValueError(f"an announcement has at most {_MOST_BYTES} bytes")
     return _with_header(block, int(leave))
 
 
@@ -81,7 +86,7 @@ class Announcer:
 
         Call it before the server stops accepting.
         """
-        if self._stopped.is_set():
+        if self._stopped.is_set() or not self._thread.is_alive():
             return
         self._stopped.set()
         self._thread.join()
@@ -120,9 +125,11 @@ class Announcer:
         datagram = announcement(key, self._address, leave, **variables)
         if self._sign is not None:
             signature = self._sign(_DOMAIN + datagram[:1] + datagram[3:])
-            datagram = _with_header(datagram[4:] + b"\7\0ed25519\x40\0" + signature, datagram[3])
+            datagram = _with_header(datagram[4:] + _SIGNATURE_RECORD + signature, datagram[3])
+            if len(datagram) > _MOST_BYTES:
+                raise ValueError(f"an announcement has at most {_MOST_BYTES} bytes with its signature")
         family, target = _find(server)
-        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
             sock.sendto(datagram, target)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fnmatch import translate
 
 from fastrouter.address import AddressError, parse_node
-from fastrouter.subscriber import parse_keyval
+from fastrouter.subscriber import keyval_items
 from fastrouter.subscription import Announcement
 
 __all__ = ["Policy", "PolicyError", "Rule", "Sender", "parse_rule"]
@@ -44,7 +44,9 @@ class Rule:
     networks: tuple[_Network, ...] = ()
     """Where nodes may be; the next one is for what is no number."""
     names: tuple[re.Pattern[str], ...] = ()
-    """Patterns of host names and of paths."""
+    """Patterns of host names."""
+    paths: tuple[re.Pattern[str], ...] = ()
+    """Patterns of UNIX sockets."""
 
     def allows(self, announcement: Announcement, sender: Sender, signer: str) -> bool:
         """Whether it allows an announcement, whose signature is signer's (empty: nobody's)."""
@@ -54,7 +56,7 @@ class Rule:
             and (not self.uids or sender.uid in self.uids)
             and (not self.gids or sender.gid in self.gids)
             and (not self.sources or _is_in(sender.host, self.sources))
-            and (not (self.networks or self.names) or self._has_place_for(announcement.address))
+            and (not (self.networks or self.names or self.paths) or self._has_place_for(announcement.address))
         )
 
     def _has_place_for(self, address: str) -> bool:
@@ -64,7 +66,7 @@ class Rule:
             host = address.rpartition(":")[0]
             return any(pattern.match(host) for pattern in self.names)
         if family == socket.AF_UNIX:
-            return any(pattern.match(os.path.normpath(address)) for pattern in self.names)
+            return any(pattern.match(os.path.normpath(address)) for pattern in self.paths)
         return _is_in(str(sockaddr[0]), self.networks)
 
 
@@ -77,15 +79,19 @@ def parse_rule(text: str) -> Rule:
 
     Raises PolicyError.
     """
-    values = {name: value.split() for name, value in parse_keyval(text).items()}
-    for name in values.keys() - _CONDITIONS:
-        raise PolicyError(f"there is no {name!r} in a rule, only {', '.join(_CONDITIONS)}")
+    values: dict[str, list[str]] = {}
+    for name, value in keyval_items(text):
+        if name not in _CONDITIONS:
+            raise PolicyError(f"there is no {name!r} in a rule, only {', '.join(_CONDITIONS)}")
+        if name in values:
+            raise PolicyError(f"{name} is there twice; several values are written {name}=A B")
+        values[name] = value.split()
     if not values or not all(values.values()):
         raise PolicyError("expected CONDITION=VALUE..., with blanks between several values")
     nodes = values.get("node", [])
-    networks = [
-        item for item in nodes if re.fullmatch(r"[0-9.]+(/\d+)?|[0-9a-fA-F:.]*:[0-9a-fA-F:./]*", item)
-    ]
+    paths = [item for item in nodes if item[0] in "/@"]
+    names = [item for item in nodes if _HOST_PATTERN.fullmatch(item)]
+    networks = [item for item in nodes if item not in paths and item not in names]
     return Rule(
         keys=_patterns(values.get("key", [])),
         signers=frozenset(values.get("signer", [])),
@@ -93,10 +99,12 @@ def parse_rule(text: str) -> Rule:
         gids=_numbers(values.get("gid", [])),
         sources=_networks(values.get("from", [])),
         networks=_networks(networks),
-        names=_patterns([item for item in nodes if item not in networks]),
+        names=_patterns(names),
+        paths=_patterns(paths),
     )
 
 
+_HOST_PATTERN = re.compile(r"(?=.*[A-Za-z])[0-9A-Za-z_.*?-]+|\*")
 _CONDITIONS = ("key", "signer", "uid", "gid", "from", "node")
 
 

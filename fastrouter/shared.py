@@ -310,6 +310,11 @@ class SharedState:
         """Where in cells a slot's cell is."""
         return self.layout.slot_cell(slot, cell)
 
+    def forget_rests(self, slot: int) -> None:
+        """Somebody else is in a slot now."""
+        self.cells[self.slot_cell(slot, Slot.REST)] = 0
+        self.cells[self.slot_cell(slot, Slot.RESTS)] = 0
+
     def write(self, slot: int, record: NodeRecord | None) -> None:
         """Put a record in a slot, or with None empty it."""
         self._halves.write(slot, record.encode() if record else b"")

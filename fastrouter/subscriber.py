@@ -12,6 +12,7 @@ __all__ = [
     "SigningKey",
     "SubscriberError",
     "Subscription",
+    "keyval_items",
     "parse_keyval",
     "parse_subscriptions",
 ]
@@ -94,7 +95,12 @@ def parse_subscriptions(subscribe_to: Sequence[str], subscribe2: Sequence[str]) 
 
 
 def parse_keyval(text: str) -> dict[str, str]:
-    """``k=v,k=v``; a backslash takes the next character as it is; the last of a repeated k counts."""
+    """``k=v,k=v``; the last of a repeated k counts."""
+    return dict(keyval_items(text))
+
+
+def keyval_items(text: str) -> list[tuple[str, str]]:
+    """What ``k=v,k=v`` says; a backslash takes the next character as it is."""
     items = [""]
     characters = iter(text)
     for character in characters:
@@ -104,7 +110,7 @@ def parse_keyval(text: str) -> dict[str, str]:
             items.append("")
         else:
             items[-1] += character
-    return {name: value for name, _, value in (item.partition("=") for item in items) if name}
+    return [(name, value) for name, _, value in (item.partition("=") for item in items) if name]
 
 
 def parse_signing(text: str) -> SigningKey:

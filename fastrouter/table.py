@@ -88,6 +88,11 @@ class SubscriptionTable:
         """Every node that gets requests, the longest silent first."""
         return iter(self._by_age.values())
 
+    def resolved(self, announcement: Announcement) -> str:
+        """What the name of an announced node stood for when it was announced last; empty when it is new."""
+        entry = self._pools.get(announcement.key, {}).get(announcement.address)
+        return to_text(entry.record.resolved) if entry else ""
+
     def announce(
         self, announcement: Announcement, now: float, source: str = "", resolved: str = ""
     ) -> tuple[Outcome, Delta | None]:
@@ -106,8 +111,8 @@ class SubscriptionTable:
             delta = self._add(announcement, now, source, resolved)
             return (Outcome.NEW_POOL if new_pool else Outcome.NEW_NODE), delta
         if source != entry.source:
-            self._by_source[entry.source] -= 1
-            self._by_source[source] += 1
+            self._count_source(entry.source, -1)
+            self._count_source(source, 1)
             entry.source = source
         return self._refresh(entry, announcement, now, resolved)
 
@@ -152,7 +157,7 @@ class SubscriptionTable:
                 self._draining[entry.key, entry.address] = entry
             else:
                 self._by_age[entry.slot] = entry
-                self._by_source[""] += 1
+                self._count_source("", 1)
         for entry in sorted(self, key=lambda entry: entry.record.order):
             self._pools.setdefault(entry.key, {})[entry.address] = entry
 
@@ -165,10 +170,9 @@ class SubscriptionTable:
         entry = Entry(announcement.key, announcement.address, slot, record, now, source)
         self._pools.setdefault(entry.key, {})[entry.address] = entry
         self._by_age[slot] = entry
-        self._by_source[source] += 1
+        self._count_source(source, 1)
         self._note(entry, announcement, now)
-        self._cells[self._state.slot_cell(slot, Slot.REST)] = 0
-        self._cells[self._state.slot_cell(slot, Slot.RESTS)] = 0
+        self._state.forget_rests(slot)
         return self._publish(slot, record)
 
     def _check_limits(self, key: str, source: str) -> None:
@@ -195,6 +199,7 @@ class SubscriptionTable:
         if moved or self._cells[self._state.slot_cell(entry.slot, Slot.MARK)] == id:
             # It is another machine now, or a worker failed to reach it, and nobody told us; it is back.
             id, since = self._new_id(), int(now * _SECOND)
+            self._state.forget_rests(entry.slot)
         record = _record(announcement, id, entry.record.order, resolved, since)
         if record == entry.record:
             return Outcome.REFRESHED, None
@@ -228,9 +233,12 @@ class SubscriptionTable:
         if not pool:
             del self._pools[entry.key]
         del self._by_age[entry.slot]
-        self._by_source[entry.source] -= 1
-        if not self._by_source[entry.source]:
-            del self._by_source[entry.source]
+        self._count_source(entry.source, -1)
+
+    def _count_source(self, source: str, change: int) -> None:
+        self._by_source[source] += change
+        if not self._by_source[source]:
+            del self._by_source[source]
 
     def _free_slot(self, entry: Entry) -> Delta:
         self._free.append(entry.slot)

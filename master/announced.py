@@ -3,37 +3,27 @@
 import logging
 import os
 import signal
-import socket
-import struct
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from fastrouter.address import host_name, parse_node, show
 from fastrouter.options import SubscribeOptions
-from fastrouter.packet import HEADER
 from fastrouter.subscriber import Subscription
 from fastrouter.subscription import Announcement
+from master.checks import Checks
 from workers.announcer import Announcer
 from workers.announcing import Transmitter
-from workers.background import Background
 from workers.loop import Event, Loop
 from workers.process import die_with_parent
-from workers.resolver import Resolver, look_up
+from workers.resolver import Resolver
 
-__all__ = ["Announced", "is_up"]
+__all__ = ["Announced"]
 
 log = logging.getLogger("fastrouter")
 
-_PING = 100
-"""modifier1 of uwsgi's ping; the answer has modifier2 1."""
-
 _TO_HEAR = 0.2
 """Seconds that routers without draining have to hear of the end before the program does."""
-
-_FIRST_CHECK, _LAST_CHECK = 0.05, 1.0
-"""Seconds between checks of what is down: short at first, a little longer each time."""
 
 _NOT_FOUND, _CANNOT_START = 127, 126
 """Exit codes, as shells have them."""
@@ -54,26 +44,25 @@ class Announced:
         self._code: int | None = None
         self._stop_signal: signal.Signals | None = None
         self._is_impatient = False
+        self._has_passed_on = False
+        self._shares_terminal = os.isatty(0)
         self._polls = False
         self._loop = Loop(self._tick)
-        self._background = Background(self._loop, threads=4)
-        self._resolver = Resolver(self._loop, lambda host: self._announcer.announce())
-        self._is_up = dict.fromkeys((subscription.address for subscription in subscriptions), False)
-        self._next_check = dict.fromkeys(self._is_up, 0.0)
-        """Monotonic seconds, by address."""
-        self._pause = dict.fromkeys(self._is_up, _FIRST_CHECK)
-        """Until the check after the next one, if it is down still."""
+        self._resolver = Resolver(self._loop, lambda host: self._has_changed())
+        addresses = {subscription.address for subscription in subscriptions}
+        self._checks = Checks(self._loop, addresses, options.ping, options.check_timeout, self._has_changed)
+        self._is_announcing = False
         self._announcer = Announcer(
-            Transmitter(self._resolver), subscriptions, self._template, options.freq, self._is_up.__getitem__
+            Transmitter(self._resolver), subscriptions, self._template, options.freq, self._checks.is_up
         )
         self._life = self._live()
 
     def run(self) -> int:
         """Returns the exit code, once all is over."""
+        to_pass_on, to_end = (_TO_PASS_ON, _TO_END) if self._command else ((), (*_TO_END, signal.SIGHUP))
         handlers: dict[signal.Signals, Callable[[], None]] = {signal.SIGCHLD: self._reap}
-        handlers |= {number: partial(self._stop, number) for number in _TO_END}
-        if self._command:
-            handlers |= {number: partial(self._pass_on, number) for number in _TO_PASS_ON}
+        handlers |= {number: partial(self._stop, number) for number in to_end}
+        handlers |= {number: partial(self._pass_on, number) for number in to_pass_on}
         self._loop.handle_signals(handlers)
         self._go_on((-1, 0))
         self._loop.run()
@@ -83,25 +72,48 @@ class Announced:
     def _live(self) -> Iterator[bool]:
         """From start to end. Yields to wait: True for a moment, False for a signal or the next second."""
         if self._command:
-            self._start()
+            if not self._options.shared:
+                yield from self._look_whether_free()
+            if self._code is None and self._stop_signal is None:
+                self._start()
+        # Of a program that was started here, its life says enough once it is up.
+        is_watched = self._process is None or self._options.ping
+        every = float(self._options.freq) if is_watched else float("inf")
+        self._is_announcing = True
         while self._stop_signal is None and self._code is None:
-            self._check_due()
-            yield any(
-                not self._is_up[address] and self._pause[address] < _LAST_CHECK for address in self._is_up
-            )
+            self._checks.go_on(every)
+            yield self._checks.someone_is_awaited
+        self._is_announcing = False
         if self._announcer.has_announced:
-            if self._code is None:
-                self._announcer.drain()
-                yield from self._wait(self._options.drain)
-            self._announcer.unsubscribe()
-            yield from self._wait(_TO_HEAR)
+            yield from self._take_back()
         if self._process is None:
             self._code = self._code or 0
         elif self._code is None:
             assert self._stop_signal is not None
-            self._pass_on(self._stop_signal)
+            self._has_passed_on = True
+            if not self._has_heard_itself(self._stop_signal):
+                self._pass_on(self._stop_signal)
         while self._code is None:
             yield False
+
+    def _look_whether_free(self) -> Iterator[bool]:
+        """What runs at the address already would be taken for the program, and taken back when that ends."""
+        self._checks.go_on(float("inf"))
+        deadline = time.monotonic() + self._options.check_timeout
+        while not self._checks.are_done and self._stop_signal is None and time.monotonic() < deadline:
+            yield True
+        if self._checks.any_is_up:
+            log.error("something accepts there already; stop it, or see --shared")
+            self._code = _CANNOT_START
+        self._checks.begin_anew()
+
+    def _take_back(self) -> Iterator[bool]:
+        if self._code is None:
+            log.info("asking for no more requests")
+            self._announcer.drain()
+            yield from self._wait(self._options.drain)
+        self._announcer.unsubscribe()
+        yield from self._wait(_TO_HEAR)
 
     def _wait(self, seconds: float) -> Iterator[bool]:
         deadline = time.monotonic() + seconds
@@ -123,10 +135,11 @@ class Announced:
     def _start(self) -> None:
         parent = os.getpid()
         try:
-            # In a group of its own, so that a terminal's signals come here first.
             self._process = subprocess.Popen(
                 self._command,
-                process_group=0,
+                # With a terminal it has to be in the group that may use that; otherwise it hears of the end
+                # from here alone.
+                process_group=None if self._shares_terminal else 0,
                 preexec_fn=lambda: die_with_parent(parent, signal.SIGTERM),  # noqa: PLW1509 - no thread yet
             )
         except OSError as error:
@@ -135,7 +148,7 @@ class Announced:
 
     def _tick(self) -> None:
         self._resolver.tick()
-        if self._stop_signal is None:
+        if self._is_announcing:
             self._announcer.tick()
         self._loop.soon(self._go_on)
 
@@ -153,40 +166,25 @@ class Announced:
                 self._loop.soon(self._go_on)
 
     def _stop(self, number: signal.Signals) -> None:
-        """Begin to end; told so again, do not wait any longer."""
+        """Begin to end; told so again, do not wait any longer; after that the program is to know."""
+        if self._has_passed_on:
+            self._pass_on(number)
         if self._stop_signal is not None:
             self._is_impatient = True
         self._stop_signal = number
         self._loop.soon(self._go_on)
 
+    def _has_heard_itself(self, number: signal.Signals) -> bool:
+        """Whether a signal is the terminal's, which it sends to the program as well."""
+        return self._shares_terminal and number in (signal.SIGINT, signal.SIGQUIT)
+
     def _pass_on(self, number: signal.Signals) -> None:
         if self._process is not None and self._code is None:
             os.kill(self._process.pid, number)
 
-    def _check_due(self) -> None:
-        now = time.monotonic()
-        for address, due in self._next_check.items():
-            if now >= due:
-                self._next_check[address] = float("inf")  # until this one is done
-                ping, timeout = self._options.ping, self._options.check_timeout
-                self._background.run(
-                    partial(is_up, address, ping, timeout), partial(self._has_checked, address)
-                )
-
-    def _has_checked(self, address: str, is_up: bool) -> None:
-        pause = self._pause[address]
-        self._pause[address] = min(1.2 * pause, _LAST_CHECK)
-        if is_up:
-            self._pause[address] = _FIRST_CHECK
-            # Of a program that was started here, its life says enough from here on.
-            watched = self._process is None or self._options.ping
-            pause = float(self._options.freq) if watched else float("inf")
-        self._next_check[address] = time.monotonic() + pause
-        if is_up is self._is_up[address] or self._stop_signal is not None:
-            return
-        self._is_up[address] = is_up
-        log.info("%s is %s", address, "up" if is_up else "down")
-        self._announcer.begin()
+    def _has_changed(self) -> None:
+        if self._is_announcing:
+            self._announcer.begin()
         self._loop.soon(self._go_on)
 
     def _template(self, subscription: Subscription) -> Announcement:
@@ -199,25 +197,3 @@ class Announced:
             weight=self._options.weight,
             notify=self._options.notify,
         )
-
-
-def is_up(address: str, ping: bool, timeout: float) -> bool:
-    """Whether something accepts at an address and, if ping is asked for, answers one. Blocks."""
-    if host := host_name(address):
-        hosts = look_up(host)
-        if not hosts:
-            return False
-        address = show((hosts[0], int(address.rpartition(":")[2])))
-    family, sockaddr = parse_node(address)
-    try:
-        with socket.socket(family, socket.SOCK_STREAM) as sock:
-            sock.settimeout(timeout)
-            sock.connect(sockaddr)
-            if not ping:
-                # Reset rather than closed: servers log that somebody came and said nothing.
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                return True
-            sock.sendall(HEADER.pack(_PING, 0, 0))
-            return sock.recv(HEADER.size)[:1] == bytes([_PING])
-    except OSError:
-        return False

@@ -13,6 +13,8 @@ __all__ = ["fill_caches", "make_caches", "make_signed_times"]
 
 log = logging.getLogger("fastrouter")
 
+_TIMES = 65536
+
 
 def make_caches(options: Options) -> dict[str, Cache]:
     """All caches, by name. Raises CacheError and OSError when a store cannot be used."""
@@ -24,7 +26,8 @@ def make_signed_times(options: Options) -> Cache | None:
     """Where the subscription server keeps the times of signed announcements, for its successor too."""
     if options.subscription.sign_check is None:
         return None
-    items = 4 * options.subscription.max_nodes  # of nodes that have left, too
+    # Of nodes that have left, too; always the same, since a store of another size is begun anew.
+    items = max(_TIMES, 4 * options.subscription.max_nodes)
     # Beside the table, so that nothing which was heard before a restart is obeyed after it.
     store = f"{state}.times" if (state := options.subscription.state) else ""
     definition = Definition(

@@ -6,7 +6,8 @@ import sys
 from collections.abc import Iterator
 from typing import NoReturn
 
-from fastrouter.options import Options
+from fastrouter.config.option import declared
+from fastrouter.options import Options, SubscriptionOptions
 from fastrouter.shared import Layout, SharedState
 from master.caches import fill_caches, make_caches, make_signed_times
 from master.child import Role
@@ -205,8 +206,11 @@ def _without_effect(options: Options) -> Iterator[str]:
             yield f"{_spelled(name)} has no effect without {_spelled(needed)}"
     if router.subscription_fallback_key and options.subscription.dotsplit:
         yield "fastrouter-subscription-fallback-key has no effect beside subscription-dotsplit"
-    if options.subscription.mountpoints and used != "subscription_server":
-        yield "subscription-mountpoints has no effect without fastrouter-subscription-server"
+    if used != "subscription_server":
+        unset = SubscriptionOptions()
+        for option in declared(SubscriptionOptions):
+            if getattr(options.subscription, option.field) != getattr(unset, option.field):
+                yield f"{option.name} has no effect without fastrouter-subscription-server"
     if router.subscription_slot:
         yield "fastrouter-subscription-slot has no effect and is not needed"
 

@@ -142,7 +142,9 @@ def cache_packet(data):
 
 
 def ini(data):
-    text = to_text(data).replace("@(", "@")  # which reads any file
+    text = to_text(data[:400])
+    while "@(/" in text:
+        text = text.replace("@(/", "@(")  # which reads any file
     try:
         pairs = Expander(read_ini(text, "fuzz.ini"), {}).expand_all()
     except ConfigError:
@@ -172,7 +174,7 @@ def _state():
 def state_file(data):
     _state().write_bytes(data)
     try:
-        assert all(node.key for node in load_state(str(_state())))
+        assert all(node.announcement.key for node in load_state(str(_state())))
     except StateError:
         pass
 

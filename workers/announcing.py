@@ -8,7 +8,7 @@ from dataclasses import replace
 from fastrouter.address import AddressError, Dial, Tcp, host_name, parse_binding, parse_node
 from fastrouter.subscriber import ED25519, SigningKey
 from fastrouter.subscription import Announcement
-from workers.resolver import Resolver
+from workers.resolver import Resolver, TooManyNames
 
 __all__ = ["Resubscriber", "Transmitter"]
 
@@ -24,6 +24,8 @@ class Transmitter:
         self._sockets: dict[int, socket.socket] = {}
         self._failing: dict[str, str] = {}
         """Why nothing comes through, by server."""
+        self._last: dict[tuple[str, str, str], int] = {}
+        """The time in the last announcement, by server, key and address."""
         if bind:
             binding = parse_binding(bind)
             if not isinstance(binding, Tcp):
@@ -46,9 +48,16 @@ class Transmitter:
             target = self.find(server)
             if target is None:
                 return False
-            datagram = _encoded(announcement, signing_key)
+            name = (server, announcement.key, announcement.address)
+            unix, sequence = divmod(time.time_ns(), 1_000_000_000)
+            if signing_key is not None and signing_key.digest != ED25519:
+                # It tells no two of a second apart; and an unsubscription is one ahead of its time.
+                unix, sequence = max(unix, self._last.get(name, 0) + 1), 0
+                self._last[name] = unix
+                unix += announcement.unsubscribe
+            datagram = _encoded(announcement, signing_key, unix, sequence)
             self._socket(target.family).sendto(datagram, target.sockaddr)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TooManyNames) as error:
             if self._failing.get(server) != str(error):
                 self._failing[server] = str(error)
                 log.warning("cannot announce %s to %s: %s", announcement.key, server, error)
@@ -91,7 +100,7 @@ class Resubscriber:
             with socket.socket(target.family, socket.SOCK_DGRAM) as probe:
                 probe.connect(target.sockaddr)  # sends nothing
                 local = probe.getsockname()[0]
-        except (OSError, AddressError):
+        except (OSError, AddressError, TooManyNames):
             return ""
         return f"[{local}]:{port}" if ":" in local else f"{local}:{port}"
 
@@ -99,18 +108,12 @@ class Resubscriber:
         self._transmitter.send(self._server, announcement, self._signing_key)
 
 
-def _encoded(announcement: Announcement, signing_key: SigningKey | None) -> bytes:
+def _encoded(announcement: Announcement, signing_key: SigningKey | None, unix: int, sequence: int) -> bytes:
     """Raises OSError when the key file cannot be read, ValueError when it is none."""
     if signing_key is None:
         return announcement.encode()
     from fastrouter.signature import sign  # brings in cryptography, which few need
 
-    unix, sequence = divmod(time.time_ns(), 1_000_000_000)
-    if signing_key.digest == ED25519:
-        announcement = replace(announcement, unix=unix, sequence=sequence, signer=signing_key.signer)
-    else:
-        # One second more to unsubscribe, so that it is newer than what was announced in this same second.
-        unix += announcement.unsubscribe
-        announcement = replace(announcement, unix=unix, signer=signing_key.signer)
+    announcement = replace(announcement, unix=unix, sequence=sequence, signer=signing_key.signer)
     with open(signing_key.pem, "rb") as file:
         return sign(announcement.encode(), signing_key.digest, file.read())

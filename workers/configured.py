@@ -4,6 +4,8 @@ Their slots in shared memory have no other use. Router workers read them there, 
 """
 
 import logging
+import threading
+import time
 
 from fastrouter.address import host_name, show
 from fastrouter.options import RouterOptions
@@ -11,11 +13,14 @@ from fastrouter.shared import NodeRecord, Slot
 from fastrouter.text import to_bytes, to_text
 from workers.context import Context
 from workers.publisher import Publisher
-from workers.resolver import Resolver, look_up
+from workers.resolver import Resolver, TooManyNames, look_up
 
 __all__ = ["ConfiguredNames", "named_slots"]
 
 log = logging.getLogger("fastrouter")
+
+_MOMENT = 2.0
+"""Seconds."""
 
 
 def named_slots(options: RouterOptions) -> dict[int, str]:
@@ -35,12 +40,25 @@ class ConfiguredNames:
         self._publisher = publisher
 
     def look_up_now(self) -> None:
-        """Before there is anybody to keep waiting."""
-        for slot, address in self._named.items():
+        """Before the first router worker starts: a moment is spent on all that nobody has looked up yet."""
+        found: dict[str, tuple[str, ...]] = {}
+        unknown = {slot: address for slot, address in self._named.items() if self._state.read(slot) is None}
+        hosts = {address.rpartition(":")[0] for address in unknown.values()}
+        threads = [
+            threading.Thread(
+                target=lambda host: found.update({host: look_up(host)}), args=(host,), daemon=True
+            )
+            for host in hosts
+        ]
+        for thread in threads:
+            thread.start()
+        deadline = time.monotonic() + _MOMENT
+        for thread in threads:
+            thread.join(max(deadline - time.monotonic(), 0))
+        for slot, address in unknown.items():
             host, _, port = address.rpartition(":")
-            hosts = look_up(host)
-            if hosts:
-                self._move(slot, address, show((hosts[0], int(port))))
+            if found.get(host):
+                self._move(slot, address, show((found[host][0], int(port))))
             else:
                 log.warning("nobody knows the name %s", host)
 
@@ -48,8 +66,11 @@ class ConfiguredNames:
         """Take over what the resolver knows."""
         for slot, address in self._named.items():
             host, _, port = address.rpartition(":")
-            if numeric := self._resolver.numeric(host, int(port)):
-                self._move(slot, address, numeric)
+            try:
+                if numeric := self._resolver.numeric(host, int(port)):
+                    self._move(slot, address, numeric)
+            except TooManyNames:
+                pass  # another second will do
 
     def _move(self, slot: int, address: str, numeric: str) -> None:
         before = self._state.read(slot)
@@ -60,4 +81,5 @@ class ConfiguredNames:
         )
         self._state.write(slot, NodeRecord(0, slot, b"", to_bytes(address), resolved=to_bytes(numeric)))
         self._state.cells[self._state.slot_cell(slot, Slot.MARK)] = 0
+        self._state.forget_rests(slot)
         self._publisher.publish_slot(slot)

@@ -1,11 +1,12 @@
 """Keeping the table in a file, and finding it there after a restart (``subscription-state``)."""
 
+import contextlib
 import logging
 import os
 from collections.abc import Iterator
 
 from fastrouter.shared import SharedState, Slot, Table
-from fastrouter.state import StateError, load_state, save_state, touch_state
+from fastrouter.state import SavedNode, StateError, TooOld, load_state, save_state, touch_state
 from fastrouter.subscription import Announcement
 from fastrouter.table import Entry, SubscriptionTable
 from fastrouter.text import to_text
@@ -30,17 +31,21 @@ class Snapshot:
         """The table's generation that is in the file."""
         self._is_failing = False
 
-    def left_behind(self) -> Iterator[Announcement]:
+    def left_behind(self) -> Iterator[SavedNode]:
         """The nodes of the program's last run, if this is its first subscription server since."""
         if not self._path or self._state.cells[Table.LAST_ID]:
             return
         count = 0
         try:
-            for announcement in load_state(self._path):
+            for node in load_state(self._path):
                 count += 1
-                yield announcement
-        except (OSError, StateError) as error:
+                yield node
+        except (OSError, TooOld) as error:
             log.warning("%s: %s", self._path, error)
+        except StateError as error:
+            log.warning("%s: %s; it is kept as %s.bad", self._path, error, self._path)
+            with contextlib.suppress(OSError):
+                os.replace(self._path, f"{self._path}.bad")
         if count:
             log.info("%s: %d nodes of the last run", self._path, count)
 
@@ -59,7 +64,7 @@ class Snapshot:
             if generation == self._saved and os.path.exists(self._path):
                 touch_state(self._path)
             else:
-                save_state(self._path, map(self._announcement, self._table))
+                save_state(self._path, map(self._node, self._table))
                 self._saved = generation
         except OSError as error:
             if not self._is_failing:
@@ -70,9 +75,9 @@ class Snapshot:
             log.info("the table is saved in %s again", self._path)
         self._is_failing = False
 
-    def _announcement(self, entry: Entry) -> Announcement:
+    def _node(self, entry: Entry) -> SavedNode:
         record, cells = entry.record, self._state.cells
-        return Announcement(
+        announcement = Announcement(
             entry.key,
             entry.address,
             modifier1=record.modifier1,
@@ -84,3 +89,4 @@ class Snapshot:
             algorithm=to_text(record.algorithm),
             max_conns=record.max_conns,
         )
+        return SavedNode(announcement, to_text(record.resolved))

@@ -32,7 +32,7 @@ from workers.context import Context
 from workers.loop import Event, Loop
 from workers.own import OwnAddresses
 from workers.publisher import Publisher
-from workers.resolver import Resolver
+from workers.resolver import Resolver, TooManyNames
 from workers.snapshot import Snapshot
 
 __all__ = ["SubscriptionServer", "run_subscription_server"]
@@ -106,9 +106,9 @@ class SubscriptionServer:
             self.loop.watch(fd, select.EPOLLIN, self._receive)
         self.loop.watch(self._failures, select.EPOLLIN, self._take_failures)
         self._names.look_up_now()
-        for announcement in self._snapshot.left_behind():
+        for node in self._snapshot.left_behind():
             try:
-                self._enter(announcement, Sender())
+                self._announce(node.announcement, Sender(), node.resolved)
             except AnnouncementError as error:
                 self._refuse(error, Sender())
         self._publisher.publish_all()
@@ -136,7 +136,7 @@ class SubscriptionServer:
     def _read(self, sock: socket.socket) -> tuple[bytes, Sender]:
         if not self._wants_credentials or sock.family != socket.AF_UNIX:
             datagram, address = sock.recvfrom(MAX_DATAGRAM + 1)
-            return datagram, Sender(address[0].partition("%")[0] if isinstance(address, tuple) else "")
+            return datagram, Sender(_host(address))
         datagram, about, _, _ = sock.recvmsg(MAX_DATAGRAM + 1, socket.CMSG_SPACE(_CREDENTIALS.size))
         for level, kind, data in about:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS):
@@ -169,15 +169,26 @@ class SubscriptionServer:
         if announcement.unsubscribe or announcement.drain:
             self._waiting.pop((announcement.key, announcement.address), None)
         elif host := host_name(announcement.address):
-            numeric = self._resolver.numeric(host, int(announcement.address.rpartition(":")[2]))
+            numeric = self._numeric(host, announcement)
             if numeric is None:
                 self._wait_for_name(announcement, sender)
                 return False
-            if not numeric:
-                raise AnnouncementError(
-                    f"{announcement.key}: nobody knows the name {host}", Reason.UNRESOLVED
-                )
             resolved = numeric
+        return self._announce(announcement, sender, resolved)
+
+    def _numeric(self, host: str, announcement: Announcement) -> str | None:
+        """What the name of a node's host stands for, None as long as nobody knows."""
+        try:
+            numeric = self._resolver.numeric(host, int(announcement.address.rpartition(":")[2]))
+        except TooManyNames as error:
+            raise AnnouncementError(f"{announcement.key}: {error}", Reason.UNRESOLVED) from None
+        # Where name servers are down, a node is where it was.
+        numeric = numeric or self._table.resolved(announcement) or numeric
+        if numeric == "":
+            raise AnnouncementError(f"{announcement.key}: nobody knows the name {host}", Reason.UNRESOLVED)
+        return numeric
+
+    def _announce(self, announcement: Announcement, sender: Sender, resolved: str) -> bool:
         if (resolved or announcement.address) in self._own:
             raise AnnouncementError(f"{announcement.address} is this router itself", Reason.OWN_ADDRESS)
         source = source_of(sender.host, sender.uid)
@@ -255,6 +266,7 @@ class SubscriptionServer:
             failed = self._table.fail(failure.slot, failure.id)
             if failed is not None:
                 self._publisher.publish(failed[1])
+                self._resolver.try_another(host_name(failed[0].address))
                 if failed[0].key not in self._table:
                     self._take_back(failed[0].key)
 
@@ -288,6 +300,14 @@ class SubscriptionServer:
             entry.address,
             self._tolerance,
         )
+
+
+def _host(address: object) -> str:
+    """Of a sender; that of IPv4 is the same over an IPv6 socket."""
+    if not isinstance(address, tuple):
+        return ""
+    host = str(address[0]).partition("%")[0]
+    return host.removeprefix("::ffff:") if "." in host else host
 
 
 def _admission(context: Context) -> Admission:

@@ -332,6 +332,7 @@ def _open(definition: Definition, size: int) -> int:
             raise CacheError(
                 f"{definition.store} is the store of another cache; give store_delete to replace it"
             )
+        log.warning("%s is the store of a cache of another size: it is begun anew", definition.store)
         os.ftruncate(fd, 0)
     os.posix_fallocate(fd, 0, size)  # a full disk is to be noticed now, and not in the middle of a write
     return fd

@@ -11,7 +11,7 @@ from fastrouter.config.commandline import Syntax, parse
 from fastrouter.config.ini import read_ini
 from fastrouter.config.logic import ENDS, Block, is_logic, open_block
 from fastrouter.config.magic import Magic
-from fastrouter.config.pairs import ConfigError, Origin, Pair
+from fastrouter.config.pairs import ConfigError, Origin, Pair, why_unreadable
 
 __all__ = ["Collector", "collect"]
 
@@ -117,8 +117,8 @@ class Collector:
         try:
             with open(path, encoding="utf-8", errors="surrogateescape") as file:
                 text = file.read()
-        except OSError as error:
-            raise ConfigError(f"{pair.origin}: {pair.name} = {pair.value}: {error.strerror}") from None
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{pair.origin}: {pair.name} = {pair.value}: {why_unreadable(error)}") from None
         self._last_file = path
         if path not in self.files:
             self.files.append(path)

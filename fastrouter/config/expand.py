@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 
-from fastrouter.config.pairs import ConfigError, Pair
+from fastrouter.config.pairs import ConfigError, Pair, why_unreadable
 
 __all__ = ["Expander"]
 
@@ -60,8 +60,8 @@ def _with_contents(pair: Pair) -> Pair:
         try:
             with open(match[1], encoding="utf-8", errors="surrogateescape") as file:
                 return file.read().removesuffix("\n")
-        except OSError as error:
-            raise ConfigError(f"{pair.origin}: {pair.name} = {match[0]}: {error.strerror}") from None
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{pair.origin}: {pair.name} = {match[0]}: {why_unreadable(error)}") from None
 
     return pair._replace(value=_FILE.sub(contents, pair.value))
 

@@ -9,7 +9,7 @@ import platform
 import re
 from collections.abc import Callable, Iterable
 
-from fastrouter.config.pairs import ConfigError, Pair
+from fastrouter.config.pairs import ConfigError, Pair, why_unreadable
 
 __all__ = ["ENDS", "Block", "is_logic", "open_block"]
 
@@ -77,8 +77,8 @@ def _items(pair: Pair) -> Iterable[str]:
     try:
         with open(pair.value, encoding="utf-8", errors="surrogateescape") as file:
             return [line.rstrip("\r\n") for line in file]
-    except OSError as error:
-        raise ConfigError(f"{pair.origin}: for-readline = {pair.value}: {error.strerror}") from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{pair.origin}: for-readline = {pair.value}: {why_unreadable(error)}") from None
 
 
 _Test = Callable[[str, list[Pair]], tuple[bool, str]]

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import NamedTuple
 
-__all__ = ["ConfigError", "Origin", "Pair", "unknown"]
+__all__ = ["ConfigError", "Origin", "Pair", "unknown", "why_unreadable"]
 
 
 class Origin(NamedTuple):
@@ -31,6 +31,11 @@ class ConfigError(Exception):
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+def why_unreadable(error: OSError | ValueError) -> str:
+    """In words; a path with a NUL byte is no OSError."""
+    return (error.strerror or "") if isinstance(error, OSError) else str(error)
 
 
 def unknown(name: str, names: Iterable[str]) -> str:

@@ -242,6 +242,10 @@ def _places(options: Options) -> _Problems:
         if path and not os.path.isdir(os.path.dirname(os.path.abspath(path))):
             yield name, 0, path, "there is no such directory"
 
+    state = options.subscription.state
+    if state and os.path.exists(state) and not os.path.isfile(state):
+        yield "subscription-state", 0, state, "it is not a file"
+
 
 def _known(look_up: Callable[[str], object], name: str) -> bool:
     try:

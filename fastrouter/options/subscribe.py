@@ -23,10 +23,14 @@ class SubscribeOptions(Group):
         "text", "", "the node's address, which the program listens on", short="a", metavar="ADDRESS"
     )
     subscribe_to: list[str] = many(
-        "text", "announce as uWSGI's option of that name does", metavar="SUBSCRIPTION"
+        "text",
+        "announce as uWSGI's option of that name does; the options below are for what it leaves open",
+        metavar="SUBSCRIPTION",
     )
     subscribe2: list[str] = many(
-        "text", "announce as uWSGI's option of that name does: server=,key=,addr=,...", metavar="KEYVAL"
+        "text",
+        "announce as uWSGI's option of that name does, server=,key=,addr=,...; the same holds",
+        metavar="KEYVAL",
     )
     modifier1: int = one("integer(0, 255)", 0, "announce modifier1 N", metavar="N")
     modifier2: int = one("integer(0, 255)", 0, "announce modifier2 N", metavar="N")
@@ -47,6 +51,12 @@ class SubscribeOptions(Group):
     freq: int = one("integer(1)", 10, "announce every SECONDS", metavar="SECONDS")
     ping: bool = one("flag", False, "announce only while the node answers uwsgi's ping, not just accepts")
     check_timeout: int = one("count", 3, "seconds in which it has to", metavar="SECONDS")
+    shared: bool = one(
+        "flag",
+        False,
+        "something may accept at the address before the program does, as with socket activation;"
+        " otherwise that is an error",
+    )
     drain: int = one(
         "integer",
         2,
@@ -68,14 +78,6 @@ class SubscribeOptions(Group):
                 server,
                 key="" if key.startswith("@") else key,
                 mapping=key[1:] if key.startswith("@") else "",
-                modifier1=self.modifier1,
-                modifier2=self.modifier2,
-                weight=self.weight,
-                backup=self.backup,
-                algorithm=self.algo,
-                max_conns=self.max_conns,
-                sign=sign,
-                check=self.check,
             )
             for server in self.server
             for key in self.key
@@ -83,9 +85,23 @@ class SubscribeOptions(Group):
         made += parse_subscriptions(self.subscribe_to, self.subscribe2)
         if not made:
             raise SubscriberError("there is nothing to announce: give --server and --key")
-        return [self._with_address(subscription) for subscription in made]
+        return [self._completed(subscription, sign) for subscription in made]
 
-    def _with_address(self, subscription: Subscription) -> Subscription:
-        if subscription.shared or not (subscription.address or self.address):
-            raise SubscriberError(f"{subscription.key or subscription.mapping}: expected --address")
-        return replace(subscription, address=subscription.address or self.address)
+    def _completed(self, subscription: Subscription, sign: SigningKey | None) -> Subscription:
+        name = subscription.key or subscription.mapping
+        if subscription.shared or subscription.socket:
+            raise SubscriberError(f"{name}: there are no sockets here, only an address to announce")
+        if not (subscription.address or self.address):
+            raise SubscriberError(f"{name}: expected --address")
+        return replace(
+            subscription,
+            address=subscription.address or self.address,
+            modifier1=subscription.modifier1 or self.modifier1,
+            modifier2=subscription.modifier2 or self.modifier2,
+            weight=self.weight if subscription.weight is None else subscription.weight,
+            backup=subscription.backup or self.backup,
+            algorithm=subscription.algorithm or self.algo,
+            max_conns=subscription.max_conns or self.max_conns,
+            sign=subscription.sign or sign,
+            check=subscription.check or self.check,
+        )

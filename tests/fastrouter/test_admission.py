@@ -204,6 +204,19 @@ def test_signers_need_a_rule_for_keys_of_other_names(own, tmp_path):
     assert outcome(admission, own.signed(bar, NOW, 1)) is Reason.POLICY, "with rules, only they count"
 
 
+def test_who_is_refused_leaves_no_mark(own, tmp_path):
+    """Else any signer could make every other's announcements look old."""
+    evil = Ed25519Pair()
+    own.write_public(tmp_path / "foo.com_8000.pem")
+    evil.write_public(tmp_path / "evil.pem")
+    policies = ([], rules("key=evil,signer=evil", "key=foo.com:8000,signer=foo.com:8000"))
+    for policy in policies:
+        admission = Admission(KeyFiles("ED25519", str(tmp_path)), times(), policy=policy)
+        ahead = replace(NODE, signer="evil")
+        assert outcome(admission, evil.signed(ahead, NOW + 80_000, 1)) is Reason.POLICY
+        assert outcome(admission, own.signed(NODE, NOW, 1)) == "accepted"
+
+
 LOCAL, ALICE = Sender("10.1.2.3"), Sender("", 1000, 100)
 
 
@@ -236,6 +249,11 @@ LOCAL, ALICE = Sender("10.1.2.3"), Sender("", 1000, 100)
         ("node=/run/apps/*", "foo.com", "/run/apps/../docker.sock", LOCAL, False),
         ("node=*.internal 10.0.0.0/8", "foo.com", "a.internal:80", LOCAL, True),
         ("node=*.internal", "foo.com", "a.external:80", LOCAL, False),
+        ("node=*.internal", "foo.com", "/tmp/evil.internal", LOCAL, False),
+        ("node=*.internal", "foo.com", "@evil.internal", LOCAL, False),
+        ("node=@apps.*", "foo.com", "@apps.1", LOCAL, True),
+        ("node=*", "foo.com", "any.host:80", LOCAL, True),
+        ("node=*", "foo.com", "/run/any", LOCAL, False),
         ("key=foo.com,node=10.0.0.0/8,from=10.0.0.0/8", "foo.com", "10.0.0.1:80", LOCAL, True),
     ],
 )  # fmt: skip
@@ -257,6 +275,9 @@ def test_rules(rule, key, address, sender, allowed):
         ("from=10.0.0.1/8", "expected an address or a network"),
         ("node=300.0.0.1", "expected an address or a network"),
         ("uid=root", "expected the number of a user"),
+        ("key=a,key=b", "key is there twice"),
+        ("node=192.168.*", "expected an address or a network"),
+        ("node=localhost:80", "expected an address or a network"),
     ],
 )
 def test_rules_that_cannot_be_understood(text, problem):

@@ -1,6 +1,7 @@
 """The module that programs announce themselves with."""
 
 import ast
+import socket
 import sys
 from pathlib import Path
 
@@ -60,7 +61,9 @@ def test_its_datagrams_are_those_of_the_program():
 
 def test_too_much():
     with pytest.raises(ValueError, match="4096"):
-        announcement("foo.com", "1.2.3.4:5", notify="n" * 5000)
+        announcement("foo.com", "1.2.3.4:5", notify="n" * 4090)
+    with pytest.raises(ValueError, match="notify has 70000 bytes"):
+        announcement("foo.com", "1.2.3.4:5", notify="n" * 70000)
 
 
 def test_its_signatures_are_those_of_the_program(monkeypatch):
@@ -86,3 +89,20 @@ def test_its_signatures_are_those_of_the_program(monkeypatch):
     found = parse_announcement(sent[0])
     unsigned = announcement("foo.com", "1.2.3.4:5", unix=found.unix, seq=found.sequence)
     assert sent[0] == sign(unsigned, "ED25519", pair.private)
+
+
+def test_nobody_waits_for_a_server_that_does_not_read(tmp_path):
+    path = str(tmp_path / "full.sock")
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as filler,
+    ):
+        server.bind(path)
+        filler.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            while True:
+                filler.sendto(b"x", path)
+        announcer = fastrouter.announce.Announcer(path, "foo.com", "1.2.3.4:5")
+        announcer.stop()
+        announcer.start()
+        announcer.stop(drain=0)

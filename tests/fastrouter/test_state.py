@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastrouter.state import StateError, load_state, save_state
+from fastrouter.state import SavedNode, StateError, load_state, save_state
 from fastrouter.subscription import Announcement
 
 NODES = [
-    Announcement("foo.com", "127.0.0.1:1", weight=3, modifier1=5, backup=1000),
-    Announcement("foo.com", "/run/x.sock", algorithm="lrc", max_conns=7),
-    Announcement("bär.com", "app.example:80", cores=4, load=2),
+    SavedNode(Announcement("foo.com", "127.0.0.1:1", weight=3, modifier1=5, backup=1000)),
+    SavedNode(Announcement("foo.com", "/run/x.sock", algorithm="lrc", max_conns=7)),
+    SavedNode(Announcement("bär.com", "app.example:80", cores=4, load=2), "10.0.0.1:80"),
 ]
 
 
@@ -24,6 +24,14 @@ def test_what_was_saved_comes_back(tmp_path):
     save_state(path, [])
     assert list(load_state(path)) == []
     assert os.listdir(tmp_path) == ["state"]
+
+
+def test_what_others_put_in_its_way_is_not_written_to(tmp_path):
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / "state.new").symlink_to(tmp_path / "victim")
+    save_state(str(tmp_path / "state"), NODES)
+    assert (tmp_path / "victim").read_text() == "precious"
+    assert not (tmp_path / "state").is_symlink()
 
 
 def test_no_file_is_no_nodes(tmp_path):
@@ -44,7 +52,7 @@ def test_what_is_whole_of_a_damaged_file_counts(tmp_path, cut):
     path = tmp_path / "state"
     save_state(str(path), NODES)
     whole = path.read_bytes()
-    first = len(NODES[0].encode())
+    first = len(NODES[0].announcement.encode())
     path.write_bytes(whole[: first + cut])
     found = []
     with pytest.raises(StateError, match=f"byte {first}"):

@@ -10,7 +10,7 @@ from parts import Worker, state_for
 
 from fastrouter.balance import ALGORITHMS
 from fastrouter.forwarders.subscription import SubscriptionForwarder, lookups
-from fastrouter.shared import COUNTERS, EVERY_SLOT, Counter, Delta, Layout, SharedState, Table
+from fastrouter.shared import COUNTERS, EVERY_SLOT, Counter, Delta, Layout, SharedState, Slot, Table
 from fastrouter.subscription import Announcement
 from fastrouter.table import Limits, Outcome, SubscriptionTable, TableFull
 
@@ -138,6 +138,25 @@ def test_limits(state):
     )
     table.announce(node(3, "b", unsubscribe=True), 0)
     assert table.announce(node(8, "b"), 0, source="10.0.0.1")[0] is Outcome.NEW_NODE
+
+
+def test_sources_that_are_gone_are_forgotten(state):
+    table = SubscriptionTable(state)
+    for number in range(1000):
+        table.announce(node(1), number, source=f"10.0.{number // 256}.{number % 256}")
+    assert len(table._by_source) == 1
+    table.announce(node(1, unsubscribe=True), 1000)
+    assert not table._by_source
+
+
+def test_a_node_that_moves_does_not_inherit_a_rest(state):
+    table = SubscriptionTable(state)
+    named = Announcement("foo.com", "app.example:80")
+    table.announce(named, 0, resolved="10.0.0.1:80")
+    state.cells[state.slot_cell(0, Slot.REST)] = 99
+    assert table.resolved(named) == "10.0.0.1:80"
+    table.announce(named, 1, resolved="10.0.0.2:80")
+    assert state.cells[state.slot_cell(0, Slot.REST)] == 0
 
 
 def test_a_name_that_means_another_machine(state):

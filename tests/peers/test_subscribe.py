@@ -1,9 +1,12 @@
 """fastrouter-subscribe in front of real servers: gunicorn, uWSGI, whatever runs."""
 
+import fcntl
 import os
+import pty
 import re
 import signal
 import subprocess
+import termios
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -113,7 +116,7 @@ def test_it_says_goodbye_before_the_program_hears_of_the_end(app):
         # A program that only says when it was told to end.
         command = ("sh", "-c", "trap 'echo told; exit 7' TERM; while :; do sleep 0.05; done")
         port = busy.address.rpartition(":")[2]
-        with subscribed(router, app, port, command, "--drain=1") as program:
+        with subscribed(router, app, port, command, "--drain=1", "--shared") as program:
             router.wait_for("foo.com => new node")
 
             def ask(number):
@@ -171,7 +174,7 @@ def test_what_announces_dies_and_the_program_with_it(app):
 def test_impatience(app):
     with subscription_router() as router, FakeNode() as node:
         port = node.address.rpartition(":")[2]
-        with subscribed(router, app, port, ("sleep", "600"), "--drain=600") as program:
+        with subscribed(router, app, port, ("sleep", "600"), "--drain=600", "--shared") as program:
             router.wait_for("foo.com => new node")
             program.process.send_signal(signal.SIGTERM)
             router.wait_for("no more requests|marking")
@@ -182,13 +185,81 @@ def test_impatience(app):
 def test_other_signals_are_passed_on(app):
     command = ("sh", "-c", "trap 'echo got HUP' HUP; trap 'echo got USR1' USR1; while :; do sleep 0.05; done")
     with subscription_router() as router, FakeNode() as node:
-        with subscribed(router, app, node.address.rpartition(":")[2], command) as program:
+        with subscribed(router, app, node.address.rpartition(":")[2], command, "--shared") as program:
             router.wait_for("foo.com => new node")
             program.process.send_signal(signal.SIGHUP)
             program.wait_for("got HUP")
             program.process.send_signal(signal.SIGUSR1)
             program.wait_for("got USR1")
             assert program.stop() == 128 + signal.SIGTERM
+
+
+def test_a_program_that_will_not_end_hears_every_later_signal(app):
+    command = ("sh", "-c", "trap 'echo no' TERM; trap 'echo bye; exit 9' INT; while :; do sleep 0.05; done")
+    with subscription_router() as router, FakeNode() as node:
+        with subscribed(
+            router, app, node.address.rpartition(":")[2], command, "--shared", "--drain=0"
+        ) as program:
+            router.wait_for("foo.com => new node")
+            program.process.send_signal(signal.SIGTERM)
+            program.wait_for("^no$")
+            program.process.send_signal(signal.SIGINT)
+            program.wait_for("^bye$")
+            assert program.wait() == 9
+
+
+def test_an_address_that_somebody_has_is_not_taken_over(app):
+    """Else a program that fails to bind would, when it ends, take back the one that runs."""
+    with subscription_router() as router, FakeNode() as node:
+        router.announce("foo.com", node.address)
+        with subscribed(
+            router, app, node.address.rpartition(":")[2], ("sh", "-c", "echo started")
+        ) as program:
+            assert program.wait() == 126
+            assert "something accepts there already" in program.output
+            assert "started" not in program.output
+        assert request(router.address).endswith(node.address.encode())
+
+
+def test_a_program_that_uses_the_terminal(app):
+    """It may read, and hears what is typed."""
+    ours, theirs = pty.openpty()
+    command = (
+        SUBSCRIBE,
+        "--server=127.0.0.1:9",
+        "--key=x",
+        f"--address=127.0.0.1:{a_port()}",
+        "--",
+        "sh",
+        "-c",
+        "read line; echo got $line; read line",
+    )
+    process = subprocess.Popen(
+        command,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - no threads that matter
+    )
+    os.close(theirs)
+    try:
+        os.write(ours, b"hello\n")
+        heard = b""
+        while b"got hello" not in heard:
+            heard += os.read(ours, 1000)
+        os.write(ours, b"\x03")
+        assert process.wait(LIMIT) == 128 + signal.SIGINT
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+
+
+def test_waiting_is_said(app):
+    with subscription_router() as router, subscribed(router, app, a_port(), ("sleep", "600")) as program:
+        program.wait_for("is not up yet: Connection refused")
+        assert program.stop() == 128 + signal.SIGTERM
 
 
 def announcing(router, *options):
@@ -207,6 +278,31 @@ def test_something_that_runs_already(tmp_path):
                 router.wait_for("foo.com => marking .* as failed$", count)
                 program.wait_for("is down", count)
             assert program.stop() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+def test_the_end_of_announcing_something(number):
+    with subscription_router() as router, FakeNode() as node:
+        with announcing(router, "--key=foo.com", f"--address={node.address}", "--drain=0") as program:
+            router.wait_for("foo.com => new node")
+            assert program.stop(number) == 0
+            router.wait_for("foo.com => no more requests")
+
+
+def test_options_hold_for_uwsgis_notations_too(tmp_path):
+    pair = KeyPair()
+    pair.write_private(tmp_path / "private.pem")
+    pair.write_public(tmp_path / "foo.com.pem")
+    with subscription_router(f"--subscriptions-sign-check=SHA1:{tmp_path}") as router, FakeNode() as node:
+        to = f"--subscribe-to={node.address}={router.server}:foo.com"
+        with Program(
+            SUBSCRIBE, to, f"--sign=SHA1:{tmp_path}/private.pem", "--modifier1=7", f"--check={tmp_path}/on"
+        ):
+            node.wait_for_requests(1)
+            (tmp_path / "on").touch()
+            router.wait_for("foo.com => new node", limit=2 * LIMIT)
+            request(router.address)
+            assert node.packets[-1][0] == 7
 
 
 def test_ping(uwsgi, app):
@@ -297,7 +393,8 @@ def test_signed(tmp_path, digest):
             with announcing(router, "--key=other.com", at, "--signer=team", *sign):
                 router.wait_for("other.com at .*, signed by team, is not allowed by any rule")
             first.stop()
-            router.wait_for("a.team.com => (no more|marking)")
+            router.wait_for("a.team.com => no more requests")
+            assert "sniffed" not in router.output
 
 
 def test_the_unit_in_conf(app):
@@ -353,6 +450,7 @@ def test_names_of_servers_and_nodes():
         (["--server=127.0.0.1:1", "--key=foo.com", "--address=1.2.3:4"], "expected a numeric address"),
         (["--server=127.0.0.1:1", "--key=foo.com", "--address=1.2.3.4:5", "--signer=x"], "signer says nothing without sign"),
         (["--server=127.0.0.1:1", "--key=foo.com", "--address=1.2.3.4:5", "--sign=MD5:x"], "expected DIGEST:FILE.pem"),
+        (["--subscribe2=server=127.0.0.1:1,key=x,socket=1", "--address=1.2.3.4:5"], "x: there are no sockets here"),
         (["--weight=0"], "--weight 0: expected a whole number from 1 to 65535"),
         (["--wieght=3"], "did you mean weight?"),
         (["gunicorn", "app"], "The program to run comes behind --"),

@@ -6,9 +6,10 @@ import pytest
 from harness import Router, request, send_announcement, subscription_router
 
 import workers.resolver
+from fastrouter.state import SavedNode, save_state
 from fastrouter.subscription import Announcement
 from workers.loop import Loop
-from workers.resolver import Resolver
+from workers.resolver import Resolver, TooManyNames, look_up
 
 
 def port_of(node):
@@ -26,7 +27,6 @@ def test_announced(node):
 def test_a_name_that_nobody_knows(node):
     with subscription_router() as router:
         send_announcement(router.server, Announcement("foo.com", "no-such-host.invalid:80"))
-        router.wait_for("nobody knows the name no-such-host.invalid$")
         router.wait_for("refused .* foo.com: nobody knows the name no-such-host.invalid")
         router.announce("foo.com", node.address)
         assert request(router.address).endswith(node.address.encode())
@@ -143,4 +143,58 @@ def test_one_slow_name_does_not_keep_others_waiting(monkeypatch):
 def test_names_cannot_pile_up(resolver, monkeypatch):
     resolver, _, _ = resolver
     monkeypatch.setattr(workers.resolver, "_MOST_NAMES", 10)
-    assert [resolver.numeric(f"host{number}", 1) for number in range(12)] == [None] * 10 + ["", ""]
+    assert [resolver.numeric(f"host{number}", 1) for number in range(10)] == [None] * 10
+    with pytest.raises(TooManyNames):
+        resolver.numeric("host10", 1)
+
+
+def test_a_flood_of_new_names_leaves_known_ones_alone(monkeypatch):
+    release = threading.Event()
+    known = {"known": ("10.0.0.1",)}
+    monkeypatch.setattr(
+        workers.resolver, "look_up", lambda host: known.get(host) or (release.wait(10), ())[1]
+    )
+    monkeypatch.setattr(workers.resolver, "_REFRESH", 0.0)
+    loop = Loop(lambda: None)
+    resolver = Resolver(loop, lambda host: setattr(loop, "running", False))
+    resolver.numeric("known", 1)
+    loop.run()
+    for number in range(64):
+        resolver.numeric(f"slow{number}", 1)
+    with pytest.raises(TooManyNames):
+        resolver.numeric("one more", 1)
+    known["known"] = ("10.0.0.2",)
+    resolver.tick()
+    loop.running = True
+    loop.run()
+    release.set()
+    assert resolver.numeric("known", 1) == "10.0.0.2:1"
+
+
+def test_another_address_of_a_name_is_tried(resolver):
+    resolver, names, turn = resolver
+    names["app"] = ("10.0.0.1", "10.0.0.2")
+    resolver.numeric("app", 80)
+    turn()
+    resolver.try_another("app")
+    assert resolver.numeric("app", 80) == "10.0.0.2:80"
+    resolver.try_another("unknown")
+
+
+def test_localhost_is_ipv4_first():
+    assert look_up("localhost")[0] == "127.0.0.1"
+
+
+def test_names_do_not_need_a_name_server_over_a_restart(tmp_path, node):
+    """What the state file knows of a node stands while nobody knows its name."""
+    name = f"no-such-host.invalid:{port_of(node)}"
+    save_state(str(tmp_path / "state"), [SavedNode(Announcement("foo.com", name), node.address)])
+    with subscription_router(
+        f"--subscription-state={tmp_path}/state", "--subscription-tolerance=3"
+    ) as router:
+        assert request(router.address).endswith(node.address.encode())
+        send_announcement(router.server, Announcement("foo.com", name))
+        send_announcement(router.server, Announcement("bar.com", name))
+        router.wait_for("refused .* bar.com: nobody knows the name")
+        assert request(router.address).endswith(node.address.encode())
+        assert "as failed" not in router.output
