@@ -2,11 +2,13 @@
 
 import socket
 from collections.abc import Iterable
+from functools import lru_cache
 
 from fastrouter.address import AddressError, parse_node
 
 __all__ = ["OwnAddresses"]
 
+_parse = lru_cache(16384)(parse_node)
 _ALL = ("0.0.0.0", "::")
 
 
@@ -24,7 +26,7 @@ class OwnAddresses:
 
     def __contains__(self, address: str) -> bool:
         try:
-            family, sockaddr = parse_node(address)
+            family, sockaddr = _parse(address)
         except AddressError:
             return False  # a name: what it stands for has to be looked at
         if (family, sockaddr) in self._exact:

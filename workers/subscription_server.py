@@ -9,6 +9,7 @@ import struct
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 
 from fastrouter.address import host_name
 from fastrouter.admission import Admission
@@ -48,6 +49,9 @@ _QUEUE = 16384
 _REFUSALS_LOGGED = 10
 """In a second; a flood of bad datagrams must not become a flood of lines."""
 
+_REMEMBERED = 16384
+"""Datagrams that need not be parsed again."""
+
 _MOST_WAITING = 1024
 """Announcements of nodes whose names are being looked up."""
 
@@ -86,6 +90,8 @@ class SubscriptionServer:
         by_app = {listener.name for listener in context.app_listeners}
         self._own = OwnAddresses({listener.name for listener in context.router_listeners} - by_app)
         self._refused = 0
+        # A node says the same in every round, unless it signs.
+        self._parse = lru_cache(_REMEMBERED)(parse_announcement)
         self._rates = Rates(options.max_rate)
         self._admission = _admission(context)
         self._resolver = Resolver(self.loop, self._take_waiting)
@@ -149,7 +155,7 @@ class SubscriptionServer:
             raise AnnouncementError("it announces too much (subscription-max-rate)", Reason.RATE)
         # What is signed has to say itself where its node is; who sent it is not covered.
         host = "" if self._admission.checks_signatures else sender.host
-        announcement = parse_announcement(datagram, host)
+        announcement = self._parse(datagram, host)
         now = int(time.time())  # noqa: TID251 - what is signed carries an absolute time
         self._admission.admit(datagram, announcement, sender, now)
         self._federation.check(announcement)
