@@ -18,6 +18,7 @@ __all__ = [
     "APP_CELLS",
     "COUNTERS",
     "EVERY_SLOT",
+    "FORMAT",
     "WORKER_CELLS",
     "App",
     "Counter",
@@ -32,6 +33,9 @@ __all__ = [
     "read_deltas",
     "read_failures",
 ]
+
+FORMAT = 1
+"""Of everything that follows; a program that is loaded anew takes over only what it understands."""
 
 _HEADER_CELLS = 32
 WORKER_CELLS = 16
@@ -267,16 +271,46 @@ class Layout:
 class SharedState:
     """The mapping. Made by the master and inherited by every child."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, fd: int = -1) -> None:
+        """fd is memory that is there already, in just this layout."""
         self.layout = layout
-        self.fd = os.memfd_create("fastrouter")
-        os.ftruncate(self.fd, layout.size)
+        self.fd = fd
+        if fd < 0:
+            self.fd = os.memfd_create("fastrouter")
+            os.ftruncate(self.fd, layout.size)
         self._memory = mmap.mmap(self.fd, layout.size)
         whole = memoryview(self._memory)
         self.cells = whole[: layout.records_at].cast("Q")
         self._records = whole[layout.records_at :]
         first = layout.slot_cell(0, Slot.SEQUENCE)
         self._halves = Halves(self._records, _HALF, self.cells, first, _SLOT_CELLS)
+
+    def take_over(self, fd: int, layout: Layout, first_slot: int, former_first_slot: int) -> None:
+        """Copy what outlives a reload from the memory of the program before: its table and its counts.
+
+        Requests that the former workers still have are theirs to count.
+        """
+        former = SharedState(layout, fd)
+        for cell in (*range(Table.LAST_ID, Table.REFUSED), *range(Table.REFUSED, _HEADER_CELLS)):
+            self.cells[cell] = former.cells[cell]
+        for cell in (Worker.ACCEPTED, Worker.ERRORS):
+            self.worker_cells(0)[cell] = sum(former.worker_cells(n)[cell] for n in range(layout.workers))
+        to = first_slot
+        for slot in range(former_first_slot, former.cells[Table.SLOTS_USED]):
+            record = former.read(slot)
+            if record is None or record.draining or to >= self.layout.slots:
+                continue
+            for cell in range(Slot.LAST_ANNOUNCED, _SLOT_CELLS):
+                self.cells[self.slot_cell(to, cell)] = former.cells[former.slot_cell(slot, cell)]
+            own = self.counters(0)
+            for counter in (Counter.REQUESTS, Counter.RX, Counter.TX, Counter.FAILURES):
+                own[to * COUNTERS + counter] = former.total(slot, counter)
+            own.release()
+            self.write(to, record)
+            to += 1
+        self.cells[Table.SLOTS_USED] = to
+        self.cells[Table.GENERATION] = former.cells[Table.GENERATION]
+        former.close()
 
     def close(self) -> None:
         """Give the mapping back. Nothing may hold a view of it any more."""

@@ -9,20 +9,29 @@ from fastrouter.cache.store import Cache
 from fastrouter.options import Options
 from fastrouter.text import to_bytes
 
-__all__ = ["fill_caches", "make_caches", "make_signed_times"]
+__all__ = ["SIGNED_TIMES", "fill_caches", "make_caches", "make_signed_times"]
 
 log = logging.getLogger("fastrouter")
 
 _TIMES = 65536
 
+SIGNED_TIMES = "times of signed announcements"
+"""Among the caches that are handed over at a reload."""
 
-def make_caches(options: Options) -> dict[str, Cache]:
-    """All caches, by name. Raises CacheError and OSError when a store cannot be used."""
+
+def make_caches(options: Options, former: Mapping[str, int]) -> dict[str, Cache]:
+    """All caches, by name; former are the descriptors of those of the program before a reload.
+
+    Raises CacheError and OSError when a store cannot be used.
+    """
     readers = options.router.processes
-    return {definition.name: Cache(definition, readers) for definition in options.cache.definitions()}
+    return {
+        definition.name: Cache(definition, readers, former.get(definition.name, -1))
+        for definition in options.cache.definitions()
+    }
 
 
-def make_signed_times(options: Options) -> Cache | None:
+def make_signed_times(options: Options, former: Mapping[str, int]) -> Cache | None:
     """Where the subscription server keeps the times of signed announcements, for its successor too."""
     if options.subscription.sign_check is None:
         return None
@@ -31,14 +40,14 @@ def make_signed_times(options: Options) -> Cache | None:
     # Beside the table, so that nothing which was heard before a restart is obeyed after it.
     store = f"{state}.times" if (state := options.subscription.state) else ""
     definition = Definition(
-        "times of signed announcements",
+        SIGNED_TIMES,
         items,
         blocksize=MARK_SIZE,
         keysize=32,
         store=store,
         store_delete=True,
     )
-    return Cache(definition, readers=0)
+    return Cache(definition, 0, former.get(SIGNED_TIMES, -1))
 
 
 def fill_caches(caches: Mapping[str, Cache], options: Options) -> None:

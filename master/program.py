@@ -8,12 +8,16 @@ from typing import NoReturn
 
 from fastrouter.config.option import declared
 from fastrouter.options import Options, SubscriptionOptions
-from fastrouter.shared import Layout, SharedState
-from master.caches import fill_caches, make_caches, make_signed_times
+from fastrouter.shared import FORMAT, Layout, SharedState
+from master.caches import SIGNED_TIMES, fill_caches, make_caches, make_signed_times
 from master.child import Role
 from master.daemon import Daemon
+from master.former import Former
+from master.heritage import Heritage
 from master.logs import set_up_logging
 from master.privileges import drop_privileges
+from master.rehearsal import rehearse
+from master.reload import SUBSCRIPTION_SERVER
 from master.sockets import Sockets
 from master.supervisor import PID, ROUTERS, Supervisor
 from workers.app import run_app
@@ -32,6 +36,8 @@ log = logging.getLogger("fastrouter")
 
 def run(options: Options) -> int:
     """Run until stopped. Returns the exit code. Raises BindError and OSError when it cannot start."""
+    heritage = Heritage.take_over(os.environ) or Heritage()
+    started_in = os.getcwd()
     master = options.master
     for assignment in master.env:
         name, _, value = assignment.partition("=")
@@ -41,16 +47,18 @@ def run(options: Options) -> int:
     # Relative to where the program was started; all else is relative to where it goes.
     log_path = os.path.abspath(path) if (path := master.daemonize or options.log.logto) else ""
     pidfile = os.path.abspath(master.pidfile) if master.pidfile else ""
-    sockets = Sockets(options)
+    sockets = Sockets(options, heritage.sockets)
     sockets.bind_shared()
     if master.chdir:
         os.chdir(master.chdir)
-    context = Context(options, SharedState(_layout(options)))
-    context.caches = make_caches(options)
-    context.signed_times = make_signed_times(options)
+    context = Context(options, SharedState(_layout(options)), started_in)
     _bind(context, sockets)
+    if heritage.rehearsal:
+        return rehearse(options)
+    sockets.close_former()
+    _take_over(context, heritage)
     daemon = Daemon()
-    if master.daemonize:
+    if master.daemonize and not heritage.is_there:
         daemon.detach()
     set_up_logging(log_path, options.log.log_date)
     _announce_start(context)
@@ -60,7 +68,14 @@ def run(options: Options) -> int:
     if not master.master_as_root:
         drop_privileges(master.uid, master.gid)
     set_title("fastrouter-master " + " ".join(options.files), master, master.procname_master)
-    supervisor = Supervisor(context, _roles(options), _be_child, lambda: daemon.report(0))
+    supervisor = Supervisor(
+        context,
+        _roles(options),
+        _be_child,
+        lambda: daemon.report(0),
+        lambda: _heritage(context, sockets),
+        Former(heritage.children, heritage.kept),
+    )
     log.info("spawned fastrouter-master (pid: %d)", os.getpid())
     code = supervisor.run()
     if options.sockets.vacuum:
@@ -80,6 +95,46 @@ def _bind(context: Context, sockets: Sockets) -> None:
     context.deltas = [_pipe() for _ in range(options.router.processes)]
     if options.router.subscription_server or named_slots(options.router):
         context.failures = _pipe()
+
+
+def _take_over(context: Context, heritage: Heritage) -> None:
+    """Make the memory that is shared, with what the program before a reload had in its own."""
+    options = context.options
+    context.caches = make_caches(options, heritage.caches)
+    context.signed_times = make_signed_times(options, heritage.caches)
+    used = {cache.fd for cache in context.caches.values()}
+    if context.signed_times is not None:
+        used.add(context.signed_times.fd)
+    for fd in set(heritage.caches.values()) - used:
+        os.close(fd)
+    if not heritage.is_there:
+        return
+    context.name = heritage.name
+    if heritage.format == FORMAT:
+        layout = Layout(heritage.slots, heritage.workers, heritage.apps)
+        first_slot = options.router.configured_slots
+        context.state.take_over(heritage.state, layout, first_slot, heritage.first_slot)
+
+
+def _heritage(context: Context, sockets: Sockets) -> Heritage:
+    """What the next program gets at a reload."""
+    layout = context.state.layout
+    caches = {name: cache.fd for name, cache in context.caches.items()}
+    if context.signed_times is not None:
+        caches[SIGNED_TIMES] = context.signed_times.fd
+    pipes = [context.failures, *context.deltas]
+    return Heritage(
+        format=FORMAT,
+        name=context.name,
+        sockets=sockets.bound,
+        state=context.state.fd,
+        slots=layout.slots,
+        workers=layout.workers,
+        apps=layout.apps,
+        first_slot=context.options.router.configured_slots,
+        caches=caches,
+        kept=[fd for pipe in pipes if pipe is not None for fd in (pipe.reader, pipe.writer)],
+    )
 
 
 def _pipe() -> Pipe:
@@ -104,9 +159,9 @@ def _roles(options: Options) -> list[Role]:
     if router.addresses:
         names = named_slots(router)
         if router.subscription_server or names:
-            roles.append(Role("subscription server", 1, run_subscription_server, numbered=False, stop_rank=3))
+            roles.append(Role(SUBSCRIPTION_SERVER, 1, run_subscription_server, numbered=False, stop_rank=3))
         own = (router.uid, router.gid)
-        after = "subscription server" if names or options.subscription.state else ""
+        after = SUBSCRIPTION_SERVER if names or options.subscription.state else ""
         if router.use_cache is not None:
             # What a script puts in a cache is to be there before the first request.
             after = next((role for role in ("script", "app worker") if _runs(role, options)), "")

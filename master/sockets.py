@@ -8,7 +8,7 @@ import pwd
 import socket
 import stat
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import psutil
 
@@ -29,8 +29,12 @@ class BindError(Exception):
 class Sockets:
     """All sockets of one configuration, and the files that some of them left."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, former: Mapping[str, Sequence[int]] | None = None) -> None:
+        """former are the descriptors of sockets from before a reload, as bound has them."""
         self._options = options.sockets
+        self._former = {name: list(fds) for name, fds in (former or {}).items()}
+        self.bound: dict[str, list[int]] = {}
+        """Descriptors of all sockets, by kind and configured address."""
         self._credentials = options.subscription.credentials
         self._files: list[tuple[str, int]] = []
         """Path and inode of the UNIX sockets made here."""
@@ -49,7 +53,13 @@ class Sockets:
 
     def bind_datagrams(self, addresses: Iterable[str]) -> list[Listener]:
         """Datagram sockets for announcements. Raises BindError."""
-        return [_name_errors(text, self._datagrams) for text in addresses]
+        return [self._bound("datagram", text, self._datagrams) for text in addresses]
+
+    def close_former(self) -> None:
+        """What is not configured any more is bound no longer."""
+        for fds in self._former.values():
+            for fd in fds:
+                os.close(fd)
 
     def files(self) -> list[str]:
         """The UNIX sockets made here, but for those that somebody has put another in the place of."""
@@ -59,7 +69,24 @@ class Sockets:
         binding = parse_binding(text)
         if isinstance(binding, Shared):
             return self.shared[binding.number]
-        return _name_errors(text, lambda text: self._stream(binding, deferred))
+        return self._bound("stream", text, lambda text: self._stream(binding, deferred))
+
+    def _bound(self, kind: str, text: str, make: Callable[[str], Listener]) -> Listener:
+        """The socket from before a reload, whose queue goes on, or a new one."""
+        name = f"{kind} {text}"
+        former = self._former.get(name)
+        if former:
+            sock = socket.socket(fileno=former.pop(0))
+            if kind == "stream":
+                sock.listen(self._options.listen)
+            listener = Listener(show(sock.getsockname()), sock, text.startswith("fd://"))
+            path = os.path.abspath(listener.name)
+            if sock.family == socket.AF_UNIX and os.path.exists(path):
+                self._files.append((path, os.stat(path).st_ino))
+        else:
+            listener = _name_errors(text, make)
+        self.bound.setdefault(name, []).append(listener.socket.fileno())
+        return listener
 
     def _stream(self, binding: Binding, deferred: bool) -> Listener:
         if isinstance(binding, Inherited):

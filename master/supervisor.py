@@ -15,7 +15,10 @@ from typing import NoReturn
 
 from master.child import Child, Role, State
 from master.figures import log_figures
+from master.former import Former
 from master.harakiri import Harakiri
+from master.heritage import Heritage
+from master.reload import SUBSCRIPTION_SERVER, Reload
 from workers.context import Context
 from workers.process import BOOT_FAILURE
 
@@ -53,8 +56,15 @@ class Supervisor:
     """Keeps the children of all roles until it is told to stop."""
 
     def __init__(
-        self, context: Context, roles: Sequence[Role], be_child: BeChild, on_ready: Callable[[], None]
+        self,
+        context: Context,
+        roles: Sequence[Role],
+        be_child: BeChild,
+        on_ready: Callable[[], None],
+        heritage: Callable[[], Heritage],
+        former: Former,
     ) -> None:
+        """heritage is what the next program gets at a reload, but for children; former are its own."""
         self._context = context
         self._children = [Child(role, index) for role in roles for index in range(role.count)]
         self._be_child = be_child
@@ -67,12 +77,16 @@ class Supervisor:
         """Of the roles that are being stopped."""
         self._deadline = float("inf")
         self._harakiri = Harakiri(context)
+        self._former = former
+        self._heritage = heritage
+        self._reload = Reload(self._children, self._with_children, context.started_in, _SIGNALS)
         self._selector = selectors.DefaultSelector()
         self._signal_reader, self._signal_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         # From here on no signal ends the program but through run().
         signal.set_wakeup_fd(self._signal_writer, warn_on_full_buffer=False)
         for number in _SIGNALS:
             signal.signal(number, lambda number, frame: None)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)  # a reload leaves them blocked
 
     def run(self) -> int:
         """Supervise until stopped. Returns the exit code of the program."""
@@ -84,6 +98,9 @@ class Supervisor:
             self._start_due(time.monotonic())
             if self._stop_signal is not None and not self._go_on_stopping():
                 return self._exit_code
+            if self._stop_signal is None:
+                self._reload.go_on()
+            self._former.go_on(time.monotonic())
             for key, _ in self._selector.select(self._wait()):
                 key.data()
             self._harakiri.kill_overdue(self._children)
@@ -98,6 +115,8 @@ class Supervisor:
         if self._stop_signal is not None:
             return
         for child in self._children:
+            if self._reload.is_due and child.role.name == SUBSCRIPTION_SERVER:
+                continue
             if child.state is State.WAITING and child.due <= now and self._may_start(child.role):
                 again = child.born > 0
                 try:
@@ -144,6 +163,7 @@ class Supervisor:
             self._all_ready = True
             log.info("ready")
             self._on_ready()
+            self._former.replace(time.monotonic() + self._context.options.master.mercy)
 
     def _take_signals(self) -> None:
         for number in os.read(self._signal_reader, 64):
@@ -157,13 +177,15 @@ class Supervisor:
                 case signal.SIGUSR1:
                     log_figures(self._children, self._context)
                 case signal.SIGHUP:
-                    self._reload()
+                    if self._stop_signal is None:
+                        self._reload.begin()
 
-    def _reload(self) -> None:
-        log.warning("SIGHUP: mapping scripts are read again; this version cannot reload anything else")
-        for child in self._children:
-            if child.role.stop_rank == ROUTERS and child.state is State.READY:
-                os.kill(child.pid, signal.SIGHUP)
+    def _with_children(self) -> Heritage:
+        """What the next program gets."""
+        heritage = self._heritage()
+        heritage.children = {str(child.pid): child.role.name for child in self._children if child.is_alive}
+        heritage.children |= self._former.roles
+        return heritage
 
     def _reap(self) -> None:
         """Take every dead child. Unknown ones are orphans, inherited as PID 1; they need no words."""
@@ -174,9 +196,12 @@ class Supervisor:
                 return
             if not pid:
                 return
+            code = os.waitstatus_to_exitcode(status)
+            if self._former.take_end(pid) or self._reload.take_end(pid, code):
+                continue
             for child in self._children:
                 if child.pid == pid:
-                    self._buried(child, os.waitstatus_to_exitcode(status))
+                    self._buried(child, code)
 
     def _buried(self, child: Child, code: int) -> None:
         pid, expected = child.pid, child.state is State.STOPPING or code == 0
@@ -184,8 +209,10 @@ class Supervisor:
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         if expected:
             log.info("%s is gone (pid: %d)", child.name, pid)
-        elif code == BOOT_FAILURE and not any(
-            other.was_ready for other in self._children if other.role is child.role
+        elif (
+            code == BOOT_FAILURE
+            and not self._former.roles
+            and not any(other.was_ready for other in self._children if other.role is child.role)
         ):
             log.error(
                 "%s cannot start (pid: %d); there is no point in trying again, stopping", child.name, pid
@@ -205,6 +232,7 @@ class Supervisor:
             how = signal.SIGINT if self._stop_signal is signal.SIGTERM else signal.SIGKILL
         words = {signal.SIGTERM: "gracefully", signal.SIGINT: "at once", signal.SIGKILL: "with force"}
         log.info("stopping %s...", words[how])
+        self._former.stop(how)
         self._stop_signal = how
         mercy = self._context.options.master.mercy if how is signal.SIGTERM else _AT_ONCE
         self._deadline = time.monotonic() + mercy
@@ -220,7 +248,7 @@ class Supervisor:
             self._signal_rank()
         while not any(child.is_alive for child in self._children if child.role.stop_rank <= self._rank):
             if not any(child.is_alive for child in self._children):
-                return False
+                return bool(self._former.roles)
             self._rank += 1
             self._signal_rank()
             if self._rank == ROUTERS:

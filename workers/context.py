@@ -1,5 +1,6 @@
 """What the master prepares before it forks, and every child works with."""
 
+import os
 import secrets
 import socket
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ class Context:
 
     options: Options
     state: SharedState
+    started_in: str = field(default_factory=os.getcwd)
+    """The directory that relative paths on the command line count from."""
     name: str = field(default_factory=lambda: secrets.token_hex(4))
     """Tells this program from all others that announcements come by."""
     caches: dict[str, Cache] = field(default_factory=dict)

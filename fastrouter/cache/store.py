@@ -75,8 +75,10 @@ _OPERATIONS: dict[str, Callable[[int, int], int]] = {
 class Cache:
     """One cache, as every process that was forked after it was made sees it."""
 
-    def __init__(self, definition: Definition, readers: int) -> None:
+    def __init__(self, definition: Definition, readers: int, fd: int = -1) -> None:
         """readers is the number of processes that count hits on their own (router workers).
+
+        fd is the memory of the same cache in the program before this one, which is used if it fits.
 
         Raises CacheError when the store is another's, OSError when it cannot be used.
         """
@@ -86,8 +88,10 @@ class Cache:
         half = HEAD.size + _ITEM.size + definition.keysize + definition.blocksize
         cells = _HEADER + _RING + definition.items
         size = 8 * cells + 2 * half * definition.items
-        self._fd = _open(definition, size)
-        whole = memoryview(mmap.mmap(self._fd, size))
+        fits = fd >= 0 and os.fstat(fd).st_size == size
+        self.fd = fd if fits else _open(definition, size)
+        """Of its memory."""
+        whole = memoryview(mmap.mmap(self.fd, size))
         self._cells = whole[: 8 * cells].cast("Q")
         self._halves = Halves(whole[8 * cells :], half, self._cells, _HEADER + _RING, 1)
         uses = (readers + 1) * definition.items * _USE_CELLS
@@ -228,7 +232,7 @@ class Cache:
     @contextmanager
     def _lock(self) -> Iterator[None]:
         with self._thread_lock:
-            fcntl.lockf(self._fd, fcntl.LOCK_EX)
+            fcntl.lockf(self.fd, fcntl.LOCK_EX)
             try:
                 pending = self._cells[_PENDING]
                 if pending:
@@ -236,7 +240,7 @@ class Cache:
                 self._follow()
                 yield
             finally:
-                fcntl.lockf(self._fd, fcntl.LOCK_UN)
+                fcntl.lockf(self.fd, fcntl.LOCK_UN)
 
     def _publish(self, slot: int, record: bytes) -> None:
         self._cells[_PENDING] = slot + 1

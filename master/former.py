@@ -1,0 +1,60 @@
+"""The children of the program before a reload, which serve until their successors are ready."""
+
+import logging
+import os
+import signal
+from collections.abc import Mapping, Sequence
+
+__all__ = ["Former"]
+
+log = logging.getLogger("fastrouter")
+
+
+class Former:
+    """roles are those of the children by pid; descriptors are to be closed when the last one is gone."""
+
+    def __init__(self, roles: Mapping[str, str], descriptors: Sequence[int]) -> None:
+        self.roles = dict(roles)
+        self._descriptors = list(descriptors)
+        self._deadline = float("inf")
+
+    @property
+    def descriptors(self) -> list[int]:
+        return self._descriptors
+
+    def replace(self, deadline: float) -> None:
+        """Their successors are ready: they end what they have and go, at the deadline in any case."""
+        self._deadline = deadline
+        for pid, role in self.roles.items():
+            # An announcer that is told to end would take its announcements back.
+            _kill(pid, signal.SIGKILL if role == "announcer" else signal.SIGTERM)
+
+    def stop(self, number: signal.Signals) -> None:
+        for pid in self.roles:
+            _kill(pid, number)
+
+    def go_on(self, now: float) -> None:
+        """To be called again and again."""
+        if now >= self._deadline:
+            self._deadline = float("inf")
+            log.warning("%d processes from before the reload did not end in time", len(self.roles))
+            self.stop(signal.SIGKILL)
+
+    def take_end(self, pid: int) -> bool:
+        """A child has ended. False when it was none of these."""
+        role = self.roles.pop(str(pid), None)
+        if role is None:
+            return False
+        log.info("%s from before the reload is gone (pid: %d)", role, pid)
+        if not self.roles:
+            self._deadline = float("inf")
+            while self._descriptors:
+                os.close(self._descriptors.pop())
+        return True
+
+
+def _kill(pid: str, number: signal.Signals) -> None:
+    try:
+        os.kill(int(pid), number)
+    except ProcessLookupError:
+        pass  # it is dead, and about to be taken

@@ -1,0 +1,286 @@
+"""SIGHUP: the program is loaded anew, and nothing is lost but what is not configured any more."""
+
+import os
+import signal
+
+import psutil
+import pytest
+from harness import (
+    MASTER,
+    HeldNode,
+    Program,
+    Router,
+    descriptors,
+    in_threads,
+    load,
+    request,
+    send_announcement,
+    wait_until,
+)
+
+from fastrouter.subscription import Announcement
+
+
+class Reloaded(Router):
+    """A router with a configuration file that can be changed."""
+
+    def __init__(self, place, *lines, **extra):
+        self.file = place / "router.ini"
+        self.configure(*lines)
+        self.reloads = 0
+        super().__init__("--ini", str(self.file), **extra)
+
+    def configure(self, *lines):
+        self.file.write_text("\n".join(["[uwsgi]", *lines]) + "\n")
+
+    def reload(self):
+        """Have it reloaded, and wait until nothing of the program before is left."""
+        self.reloads += 1
+        former = {child.pid for child in psutil.Process(self.pid).children()}
+        self.process.send_signal(signal.SIGHUP)
+        self.wait_for("^ready$", self.reloads + 1)
+        wait_until(
+            lambda: not former & {child.pid for child in psutil.Process(self.pid).children()},
+            "the end of the former",
+        )
+
+
+BASE = (
+    "fastrouter = 127.0.0.1:0",
+    "fastrouter-subscription-server = 127.0.0.1:0",
+    "fastrouter-processes = 2",
+)
+
+
+def test_under_load_nothing_fails(tmp_path, nodes):
+    with Reloaded(tmp_path, *BASE) as router:
+        for one in nodes[:2]:
+            router.announce("foo.com", one.address)
+        pid = router.pid
+        with load(lambda: request(router.address).rpartition(b"\r\n\r\n")[2]) as answers:
+            wait_until(lambda: len(answers) > 50, "some requests")
+            for _ in range(4):
+                router.reload()
+            before = len(answers)
+            wait_until(lambda: len(answers) > before + 50, "more requests")
+        assert set(answers) == {one.address.encode() for one in nodes[:2]}
+        assert router.pid == pid and router.process.poll() is None
+        assert router.output.count("new node") == 2, "the table is the same"
+        router.process.send_signal(signal.SIGUSR1)
+        router.wait_for("figures: 2 announcements accepted")
+        accepted = [int(router.wait_for(rf"figures: router worker {n} .* (\d+) accepted")[1]) for n in (1, 2)]
+        assert sum(accepted) >= len(answers) - 20, "counts go on, but for those of requests under way"
+        assert router.stop() == 0
+
+
+def test_what_is_under_way_ends(tmp_path, node):
+    with Reloaded(tmp_path, *BASE) as router, HeldNode() as busy:
+        router.announce("foo.com", busy.address)
+
+        def ask(number):
+            if number == 0:
+                return request(router.address)
+            busy.entered.wait(5)
+            router.process.send_signal(signal.SIGHUP)
+            router.wait_for("^ready$", 2)
+            router.announce("bar.com", node.address)
+            assert request(router.address, HTTP_HOST="bar.com").endswith(node.address.encode())
+            busy.release.set()
+            return b""
+
+        assert in_threads(2, ask)[0].endswith(b"served")
+
+
+def test_announcements_while_it_reloads_are_not_lost(tmp_path, nodes):
+    with Reloaded(tmp_path, *BASE) as router:
+        router.process.send_signal(signal.SIGHUP)
+        for number in range(200):
+            send_announcement(router.server, Announcement(f"k{number}.com", nodes[0].address))
+        router.wait_for("^ready$", 2)
+        wait_until(lambda: router.output.count("=> new node") == 200, "all of them")
+        assert all(request(router.address, HTTP_HOST=f"k{number}.com") for number in range(0, 200, 17))
+
+
+def test_a_changed_configuration(tmp_path, node):
+    unix = tmp_path / "router.sock"
+    with Reloaded(tmp_path, *BASE) as router:
+        router.announce("foo.com", node.address)
+        router.configure(
+            *BASE, f"fastrouter = {unix}", "fastrouter-answer-errors = true", "subscription-max-nodes = 100"
+        )
+        router.reload()
+        assert request(str(unix)).endswith(node.address.encode())
+        assert request(router.address).endswith(node.address.encode()), "the old socket is the same"
+        assert request(router.address, HTTP_HOST="no.com").startswith(b"HTTP/1.1 404")
+        router.configure(BASE[1], BASE[2], f"fastrouter = {unix}")
+        router.reload()
+        assert request(str(unix)).endswith(node.address.encode())
+        with pytest.raises(ConnectionRefusedError):
+            request(router.address)
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("fastrouter-processes = many", "expected a whole number"),
+        ("fastrouter-proceses = 2", "did you mean"),
+        ("fastrouter = 192.0.2.1:80", "cannot bind 192.0.2.1:80"),
+        ("fastrouter-use-code-string = 0:/dev/null.py:x", "there is no such file"),
+        ("socket = 127.0.0.1:0\nmodule = no_such_module_anywhere", "No module named"),
+    ],
+)
+def test_a_configuration_that_cannot_be_used_changes_nothing(tmp_path, node, line, problem):
+    with Reloaded(tmp_path, *BASE) as router:
+        router.announce("foo.com", node.address)
+        children = {child.pid for child in psutil.Process(router.pid).children()}
+        router.configure(*BASE, line)
+        router.process.send_signal(signal.SIGHUP)
+        router.wait_for(problem)
+        router.wait_for("cannot reload with this configuration; going on as before")
+        assert {child.pid for child in psutil.Process(router.pid).children()} == children
+        assert request(router.address).endswith(node.address.encode())
+        router.configure(*BASE)
+        router.reload()
+        assert request(router.address).endswith(node.address.encode())
+
+
+def test_a_changed_application(tmp_path):
+    app = tmp_path / "app.py"
+
+    def write(text):
+        app.write_text(
+            f"def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'{text}']\n"
+        )
+
+    write("old")
+    lines = (
+        "fastrouter = 127.0.0.1:0",
+        "fastrouter-use-socket = 0",
+        "socket = 127.0.0.1:0",
+        f"wsgi-file = {app}",
+        "processes = 2",
+    )
+    with Reloaded(tmp_path, *lines) as router:
+        with load(lambda: request(router.address).rpartition(b"\n")[2]) as answers:
+            wait_until(lambda: b"old" in answers, "the old one")
+            write("new")
+            router.reload()
+            before = len(answers)
+            wait_until(lambda: len(answers) > before + 20, "the new one")
+        assert set(answers) == {b"old", b"new"} and set(answers[before + 8 :]) == {b"new"}
+        app.write_text("syntax error")
+        router.process.send_signal(signal.SIGHUP)
+        router.wait_for("going on as before")
+        assert request(router.address).endswith(b"new")
+
+
+def test_an_announced_application_stays_announced(tmp_path):
+    (tmp_path / "app.py").write_text(
+        "def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'served']\n"
+    )
+    with Router("--fastrouter=127.0.0.1:0", "--fastrouter-subscription-server=127.0.0.1:0") as router:
+        instance = Program(
+            MASTER,
+            "--socket=127.0.0.1:0",
+            f"--wsgi-file={tmp_path}/app.py",
+            f"--subscribe-to={router.server}:foo.com",
+        )
+        with instance:
+            router.wait_for("foo.com => new node")
+            with load(lambda: request(router.address)) as answers:
+                for count in (2, 3):
+                    instance.process.send_signal(signal.SIGHUP)
+                    instance.wait_for("^ready$", count)
+                    instance.wait_for("announcer from before the reload is gone", count - 1)
+            assert answers and all(answer.endswith(b"served") for answer in answers)
+            assert "as failed" not in router.output
+
+
+def test_it_leaks_nothing(tmp_path, node):
+    with Reloaded(tmp_path, *BASE, "cache = 10", "shared-socket = 127.0.0.1:0") as router:
+        router.reload()
+        before = descriptors(router.pid)
+        for _ in range(3):
+            router.reload()
+        assert descriptors(router.pid) == before
+
+
+def test_signals_during_a_reload(tmp_path, node):
+    """Many at once are one; the order to end counts at any time."""
+    with Reloaded(tmp_path, *BASE) as router:
+        router.announce("foo.com", node.address)
+        for _ in range(5):
+            router.process.send_signal(signal.SIGHUP)
+        router.wait_for("^ready$", 2)
+        assert request(router.address).endswith(node.address.encode())
+        router.process.send_signal(signal.SIGHUP)
+        assert router.stop() == 0
+
+
+def test_a_cache_keeps_its_items(tmp_path, node):
+    lines = (
+        "fastrouter = 127.0.0.1:0",
+        "fastrouter-use-cache =",
+        "cache = 10",
+        f"add-cache-item = foo.com={node.address}",
+    )
+    with Reloaded(tmp_path, *lines) as router:
+        assert request(router.address).endswith(node.address.encode())
+        router.configure(*lines[:3])
+        router.reload()
+        assert request(router.address).endswith(node.address.encode())
+
+
+def test_unix_sockets_and_vacuum(tmp_path, node):
+    paths = [tmp_path / name for name in ("router.sock", "subscriptions.sock")]
+    lines = (
+        f"fastrouter = {paths[0]}",
+        f"fastrouter-subscription-server = {paths[1]}",
+        "vacuum = true",
+        f"pidfile = {tmp_path}/pid",
+    )
+    with Reloaded(tmp_path, *lines) as router:
+        router.announce("foo.com", node.address)
+        inodes = [os.stat(path).st_ino for path in paths]
+        router.reload()
+        assert [os.stat(path).st_ino for path in paths] == inodes
+        send_announcement(router.server, Announcement("bar.com", node.address))
+        router.wait_for("bar.com => new node")
+        assert request(router.address).endswith(node.address.encode())
+        assert (tmp_path / "pid").read_text() == f"{router.pid}\n"
+        assert router.stop() == 0
+        assert not any(path.exists() for path in paths)
+
+
+def test_a_killed_master_takes_former_and_new_children_along(tmp_path):
+    with Reloaded(tmp_path, *BASE) as router, HeldNode() as busy:
+        router.announce("foo.com", busy.address)
+
+        def ask(number):
+            if number == 0:
+                return request(router.address)
+            busy.entered.wait(5)
+            router.process.send_signal(signal.SIGHUP)
+            router.wait_for("^ready$", 2)
+            children = psutil.Process(router.pid).children()
+            os.kill(router.pid, signal.SIGKILL)
+            gone, alive = psutil.wait_procs(children, 5)
+            assert len(gone) >= 4 and not alive
+            return b""
+
+        assert in_threads(2, ask)[0] == b""
+
+
+def test_daemon(tmp_path):
+    log = tmp_path / "log"
+    lines = ("[uwsgi]", *BASE, f"daemonize = {log}", f"pidfile = {tmp_path}/pid")
+    (tmp_path / "router.ini").write_text("\n".join(lines))
+    with Program(MASTER, "--ini", tmp_path / "router.ini") as program:
+        assert program.wait() == 0
+        pid = int((tmp_path / "pid").read_text())
+        try:
+            os.kill(pid, signal.SIGHUP)
+            wait_until(lambda: log.read_text().count("\nready\n") == 2, "another ready")
+        finally:
+            os.kill(pid, signal.SIGINT)
+        wait_until(lambda: not psutil.pid_exists(pid), "the end")
