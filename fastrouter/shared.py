@@ -66,6 +66,7 @@ class Table:
     ACCEPTED: Final = 3
     REFUSED: Final = 4
     """The first of as many cells as there are reasons (subscription.Reason)."""
+    END: Final = _HEADER_CELLS
 
 
 class Worker:
@@ -108,6 +109,7 @@ class Slot:
     """Rests since it was well."""
     TRIAL: Final = 7
     """Requests that it may have at a time while it is on trial."""
+    END: Final = _SLOT_CELLS
 
 
 class Counter:
@@ -238,12 +240,17 @@ class Layout:
     """App worker threads, over all app workers."""
 
     @property
+    def rows(self) -> int:
+        """One a router worker, and one, written by the master, for those from before a reload."""
+        return self.workers + 1
+
+    @property
     def workers_at(self) -> int:
         return _HEADER_CELLS
 
     @property
     def apps_at(self) -> int:
-        return self.workers_at + self.workers * WORKER_CELLS
+        return self.workers_at + self.rows * WORKER_CELLS
 
     @property
     def slots_at(self) -> int:
@@ -260,7 +267,7 @@ class Layout:
     @property
     def records_at(self) -> int:
         """In bytes."""
-        return 8 * (self.counters_at + self.workers * self.slots * COUNTERS)
+        return 8 * (self.counters_at + self.rows * self.slots * COUNTERS)
 
     @property
     def size(self) -> int:
@@ -285,33 +292,6 @@ class SharedState:
         first = layout.slot_cell(0, Slot.SEQUENCE)
         self._halves = Halves(self._records, _HALF, self.cells, first, _SLOT_CELLS)
 
-    def take_over(self, fd: int, layout: Layout, first_slot: int, former_first_slot: int) -> None:
-        """Copy what outlives a reload from the memory of the program before: its table and its counts.
-
-        Requests that the former workers still have are theirs to count.
-        """
-        former = SharedState(layout, fd)
-        for cell in (*range(Table.LAST_ID, Table.REFUSED), *range(Table.REFUSED, _HEADER_CELLS)):
-            self.cells[cell] = former.cells[cell]
-        for cell in (Worker.ACCEPTED, Worker.ERRORS):
-            self.worker_cells(0)[cell] = sum(former.worker_cells(n)[cell] for n in range(layout.workers))
-        to = first_slot
-        for slot in range(former_first_slot, former.cells[Table.SLOTS_USED]):
-            record = former.read(slot)
-            if record is None or record.draining or to >= self.layout.slots:
-                continue
-            for cell in range(Slot.LAST_ANNOUNCED, _SLOT_CELLS):
-                self.cells[self.slot_cell(to, cell)] = former.cells[former.slot_cell(slot, cell)]
-            own = self.counters(0)
-            for counter in (Counter.REQUESTS, Counter.RX, Counter.TX, Counter.FAILURES):
-                own[to * COUNTERS + counter] = former.total(slot, counter)
-            own.release()
-            self.write(to, record)
-            to += 1
-        self.cells[Table.SLOTS_USED] = to
-        self.cells[Table.GENERATION] = former.cells[Table.GENERATION]
-        former.close()
-
     def close(self) -> None:
         """Give the mapping back. Nothing may hold a view of it any more."""
         self.cells.release()
@@ -335,10 +315,10 @@ class SharedState:
         return self.cells[at : at + size]
 
     def total(self, slot: int, counter: int) -> int:
-        """One counter of one node, summed over all router workers."""
+        """One counter of one node, summed over all router workers, former ones included."""
         step = self.layout.slots * COUNTERS
         at = self.layout.counters_at + slot * COUNTERS + counter
-        return sum(self.cells[at + step * worker] for worker in range(self.layout.workers))
+        return sum(self.cells[at + step * row] for row in range(self.layout.rows))
 
     def slot_cell(self, slot: int, cell: int) -> int:
         """Where in cells a slot's cell is."""

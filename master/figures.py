@@ -26,6 +26,13 @@ def log_figures(children: Sequence[Child], context: Context) -> None:
         sum(refused.values()),
         f" ({why})" if why else "",
     )
+    retired = context.state.worker_cells(context.state.layout.workers)
+    if retired[Worker.ACCEPTED]:
+        log.info(
+            "figures: router workers before the last reload: %d accepted, %d errors",
+            retired[Worker.ACCEPTED],
+            retired[Worker.ERRORS],
+        )
     for child in children:
         if not child.is_alive:
             log.info("figures: %s is %s", child.name, child.state.value)

@@ -5,22 +5,24 @@ import os
 import signal
 from collections.abc import Mapping, Sequence
 
+from fastrouter.succession import Succession
+
 __all__ = ["Former"]
 
 log = logging.getLogger("fastrouter")
 
 
 class Former:
-    """roles are those of the children by pid; descriptors are to be closed when the last one is gone."""
+    """Knows them until the last one is gone."""
 
-    def __init__(self, roles: Mapping[str, str], descriptors: Sequence[int]) -> None:
+    def __init__(
+        self, roles: Mapping[str, str], descriptors: Sequence[int], succession: Succession | None
+    ) -> None:
+        """roles are theirs, by pid; descriptors are what they use; succession takes over their counts."""
         self.roles = dict(roles)
         self._descriptors = list(descriptors)
+        self._succession = succession
         self._deadline = float("inf")
-
-    @property
-    def descriptors(self) -> list[int]:
-        return self._descriptors
 
     def replace(self, deadline: float) -> None:
         """Their successors are ready: they end what they have and go, at the deadline in any case."""
@@ -35,6 +37,8 @@ class Former:
 
     def go_on(self, now: float) -> None:
         """To be called again and again."""
+        if self._succession is not None:
+            self._succession.count()
         if now >= self._deadline:
             self._deadline = float("inf")
             log.warning("%d processes from before the reload did not end in time", len(self.roles))
@@ -48,6 +52,9 @@ class Former:
         log.info("%s from before the reload is gone (pid: %d)", role, pid)
         if not self.roles:
             self._deadline = float("inf")
+            if self._succession is not None:
+                self._succession.end()
+                self._succession = None
             while self._descriptors:
                 os.close(self._descriptors.pop())
         return True

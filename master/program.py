@@ -9,6 +9,7 @@ from typing import NoReturn
 from fastrouter.config.option import declared
 from fastrouter.options import Options, SubscriptionOptions
 from fastrouter.shared import FORMAT, Layout, SharedState
+from fastrouter.succession import Succession
 from master.caches import SIGNED_TIMES, fill_caches, make_caches, make_signed_times
 from master.child import Role
 from master.daemon import Daemon
@@ -56,7 +57,7 @@ def run(options: Options) -> int:
     if heritage.rehearsal:
         return rehearse(options)
     sockets.close_former()
-    _take_over(context, heritage)
+    former = _take_over(context, heritage)
     daemon = Daemon()
     if master.daemonize and not heritage.is_there:
         daemon.detach()
@@ -74,7 +75,7 @@ def run(options: Options) -> int:
         _be_child,
         lambda: daemon.report(0),
         lambda: _heritage(context, sockets),
-        Former(heritage.children, heritage.kept),
+        former,
     )
     log.info("spawned fastrouter-master (pid: %d)", os.getpid())
     code = supervisor.run()
@@ -97,7 +98,7 @@ def _bind(context: Context, sockets: Sockets) -> None:
         context.failures = _pipe()
 
 
-def _take_over(context: Context, heritage: Heritage) -> None:
+def _take_over(context: Context, heritage: Heritage) -> Former:
     """Make the memory that is shared, with what the program before a reload had in its own."""
     options = context.options
     context.caches = make_caches(options, heritage.caches)
@@ -107,13 +108,15 @@ def _take_over(context: Context, heritage: Heritage) -> None:
         used.add(context.signed_times.fd)
     for fd in set(heritage.caches.values()) - used:
         os.close(fd)
-    if not heritage.is_there:
-        return
-    context.name = heritage.name
-    if heritage.format == FORMAT:
+    succession = None
+    if heritage.is_there:
+        context.name = heritage.name
+    if heritage.is_there and heritage.format == FORMAT:
         layout = Layout(heritage.slots, heritage.workers, heritage.apps)
+        memory = SharedState(layout, heritage.state)
         first_slot = options.router.configured_slots
-        context.state.take_over(heritage.state, layout, first_slot, heritage.first_slot)
+        succession = Succession(context.state, memory, first_slot, heritage.first_slot)
+    return Former(heritage.children, heritage.kept, succession)
 
 
 def _heritage(context: Context, sockets: Sockets) -> Heritage:

@@ -1,0 +1,55 @@
+"""Taking over the memory of the program before a reload: its table, and its counts."""
+
+from fastrouter.shared import COUNTERS, Counter, NodeRecord, SharedState, Slot, Table, Worker
+
+__all__ = ["Succession"]
+
+
+class Succession:
+    """Copies the table once, and counts as long as the former router workers go on counting."""
+
+    def __init__(
+        self, state: SharedState, former: SharedState, first_slot: int, former_first_slot: int
+    ) -> None:
+        """first_slot is the first one of announced nodes, now and formerly."""
+        self._state = state
+        self._former = former
+        self._slots: dict[int, tuple[int, NodeRecord]] = {}
+        """What is in the former slots: where it is now, and the node."""
+        for cell in range(Table.LAST_ID, Table.END):
+            state.cells[cell] = former.cells[cell]
+        slot = first_slot
+        for former_slot in range(former_first_slot, former.cells[Table.SLOTS_USED]):
+            record = former.read(former_slot)
+            if record is not None and not record.draining and slot < state.layout.slots:
+                self._copy(former_slot, slot, record)
+                slot += 1
+        state.cells[Table.SLOTS_USED] = slot
+        state.cells[Table.GENERATION] = former.cells[Table.GENERATION]
+        self.count()
+
+    def count(self) -> None:
+        """Take over what was counted meanwhile, for nodes that are still there."""
+        retired = self._state.layout.workers
+        for cell in (Worker.ACCEPTED, Worker.ERRORS):
+            rows = range(self._former.layout.rows)
+            counted = sum(self._former.worker_cells(row)[cell] for row in rows)
+            self._state.worker_cells(retired)[cell] = counted
+        counters = self._state.counters(retired)
+        for former_slot, (slot, record) in self._slots.items():
+            now = self._state.read(slot)
+            if now is not None and now.id == record.id:
+                for counter in (Counter.REQUESTS, Counter.RX, Counter.TX, Counter.FAILURES):
+                    counters[slot * COUNTERS + counter] = self._former.total(former_slot, counter)
+
+    def end(self) -> None:
+        """Nobody counts there any more."""
+        self.count()
+        self._former.close()
+
+    def _copy(self, former_slot: int, slot: int, record: NodeRecord) -> None:
+        for cell in range(Slot.LAST_ANNOUNCED, Slot.END):
+            at = self._former.slot_cell(former_slot, cell)
+            self._state.cells[self._state.slot_cell(slot, cell)] = self._former.cells[at]
+        self._state.write(slot, record)
+        self._slots[former_slot] = (slot, record)
