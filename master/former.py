@@ -22,11 +22,18 @@ class Former:
         self.roles = dict(roles)
         self._descriptors = list(descriptors)
         self._succession = succession
+        self._are_ending = False
         self._deadline = float("inf")
+
+    @property
+    def are_serving(self) -> bool:
+        """Whether they have not been told to end."""
+        return bool(self.roles) and not self._are_ending
 
     def replace(self, deadline: float) -> None:
         """Their successors are ready: they end what they have and go, at the deadline in any case."""
         self._deadline = deadline
+        self._are_ending = True
         for pid, role in self.roles.items():
             # An announcer that is told to end would take its announcements back.
             _kill(pid, signal.SIGKILL if role == "announcer" else signal.SIGTERM)

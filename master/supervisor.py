@@ -78,6 +78,7 @@ class Supervisor:
         self._deadline = float("inf")
         self._harakiri = Harakiri(context)
         self._former = former
+        self._waits_for_table = any(role.after == SUBSCRIPTION_SERVER for role in roles)
         self._heritage = heritage
         self._reload = Reload(self._children, self._with_children, context.started_in, _SIGNALS)
         self._selector = selectors.DefaultSelector()
@@ -115,7 +116,7 @@ class Supervisor:
         if self._stop_signal is not None:
             return
         for child in self._children:
-            if self._reload.is_due and child.role.name == SUBSCRIPTION_SERVER:
+            if child.role.name == SUBSCRIPTION_SERVER and self._is_the_table_kept():
                 continue
             if child.state is State.WAITING and child.due <= now and self._may_start(child.role):
                 again = child.born > 0
@@ -149,6 +150,10 @@ class Supervisor:
         os.close(self._signal_writer)
         return self._be_child(self._context, child.role, child.index, child.name, parent)
 
+    def _is_the_table_kept(self) -> bool:
+        """Whether nothing may change in the table: former router workers, which do not hear of it, accept."""
+        return self._reload.is_due or (self._former.are_serving and not self._waits_for_table)
+
     def _may_start(self, role: Role) -> bool:
         return all(child.was_ready for child in self._children if child.role.name == role.after)
 
@@ -159,11 +164,15 @@ class Supervisor:
         for child in self._children:
             if child.pid in ready:
                 child.ready()
+        if self._former.are_serving and all(
+            child.was_ready or (child.role.name == SUBSCRIPTION_SERVER and not self._waits_for_table)
+            for child in self._children
+        ):
+            self._former.replace(time.monotonic() + self._context.options.master.mercy)
         if not self._all_ready and all(child.was_ready for child in self._children):
             self._all_ready = True
             log.info("ready")
             self._on_ready()
-            self._former.replace(time.monotonic() + self._context.options.master.mercy)
 
     def _take_signals(self) -> None:
         for number in os.read(self._signal_reader, 64):
