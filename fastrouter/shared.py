@@ -40,7 +40,7 @@ FORMAT = 1
 _HEADER_CELLS = 32
 WORKER_CELLS = 16
 APP_CELLS = 8
-_SLOT_CELLS = 8
+_SLOT_CELLS = 16
 COUNTERS: Final = 8
 """Cells of one node in one router worker: Counter's, and room to keep a node on one cache line."""
 
@@ -109,6 +109,13 @@ class Slot:
     """Rests since it was well."""
     TRIAL: Final = 7
     """Requests that it may have at a time while it is on trial."""
+    REQUESTS_BEFORE: Final = 8
+    """What had been counted in this slot when the node joined; so the next three."""
+    RX_BEFORE: Final = 9
+    TX_BEFORE: Final = 10
+    FAILURES_BEFORE: Final = 11
+    REQUESTS_AT_LAST: Final = 12
+    """Its requests when it announced itself last."""
     END: Final = _SLOT_CELLS
 
 
@@ -323,6 +330,16 @@ class SharedState:
     def slot_cell(self, slot: int, cell: int) -> int:
         """Where in cells a slot's cell is."""
         return self.layout.slot_cell(slot, cell)
+
+    def begin_counts(self, slot: int) -> None:
+        """What is counted from here on is a new node's."""
+        for cell, counter in (
+            (Slot.REQUESTS_BEFORE, Counter.REQUESTS),
+            (Slot.RX_BEFORE, Counter.RX),
+            (Slot.TX_BEFORE, Counter.TX),
+            (Slot.FAILURES_BEFORE, Counter.FAILURES),
+        ):
+            self.cells[self.slot_cell(slot, cell)] = self.total(slot, counter)
 
     def forget_rests(self, slot: int) -> None:
         """Somebody else is in a slot now."""

@@ -171,6 +171,7 @@ class SubscriptionTable:
         self._pools.setdefault(entry.key, {})[entry.address] = entry
         self._by_age[slot] = entry
         self._count_source(source, 1)
+        self._state.begin_counts(slot)
         self._note(entry, announcement, now)
         self._state.forget_rests(slot)
         return self._publish(slot, record)
@@ -213,6 +214,7 @@ class SubscriptionTable:
         self._cells[at + Slot.LAST_ANNOUNCED] = int(now * _SECOND)
         self._cells[at + Slot.CORES] = min(announcement.cores, 2**63)
         self._cells[at + Slot.LOAD] = min(announcement.load, 2**63)
+        self._cells[at + Slot.REQUESTS_AT_LAST] = self._state.total(entry.slot, Counter.REQUESTS)
 
     def _retire(self, entry: Entry) -> Delta:
         """Let a node have no more requests; it goes when it has none left."""

@@ -28,6 +28,7 @@ from workers.context import Context, Pipe
 from workers.process import die_with_parent, set_title
 from workers.router import run_router
 from workers.script import run_script
+from workers.stats_server import run_stats_server
 from workers.subscription_server import run_subscription_server
 
 __all__ = ["run"]
@@ -92,6 +93,8 @@ def _bind(context: Context, sockets: Sockets) -> None:
     context.router_listeners = sockets.bind(options.router.addresses)
     context.subscription_listeners = sockets.bind_datagrams(options.router.subscription_server)
     context.app_listeners = sockets.bind(options.app.sockets)
+    context.stats_listeners = sockets.bind_plain(options.router.stats)
+    context.prometheus_listeners = sockets.bind_plain(options.router.prometheus)
     context.ready = _pipe()
     context.deltas = [_pipe() for _ in range(options.router.processes)]
     if options.router.subscription_server or named_slots(options.router):
@@ -179,6 +182,8 @@ def _roles(options: Options) -> list[Role]:
                 privileged_as=own,
             )
         )
+    if router.stats or router.prometheus:
+        roles.append(Role("stats server", 1, run_stats_server, numbered=False, stop_rank=2))
     if options.app.sockets:
         roles.append(Role("app worker", options.app.processes, run_app, numbered=True, stop_rank=2))
     if announcer.subscribe_to or announcer.subscribe2:
@@ -229,6 +234,12 @@ def _announce_start(context: Context) -> None:
         log.info("subscription server bound on %s", listener.name)
     for listener in context.app_listeners:
         log.info("app workers bound on %s", listener.name)
+    for listener in context.stats_listeners:
+        log.info(
+            "*** fastrouter stats server enabled on %s fd: %d ***", listener.name, listener.socket.fileno()
+        )
+    for listener in context.prometheus_listeners:
+        log.info("figures for Prometheus on http://%s/", listener.name)
     for cache in context.caches.values():
         sizes = cache.definition
         log.info('cache "%s": %d items of up to %d bytes', cache.name, sizes.items, sizes.blocksize)

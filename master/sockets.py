@@ -51,6 +51,10 @@ class Sockets:
         """Listening sockets for addresses. Raises BindError."""
         return [self._listen(text, deferred=True) for text in addresses]
 
+    def bind_plain(self, *addresses: str) -> list[Listener]:
+        """Listening sockets for connections that may carry nothing; none for empty addresses."""
+        return [self._listen(text, deferred=False) for text in addresses if text]
+
     def bind_datagrams(self, addresses: Iterable[str]) -> list[Listener]:
         """Datagram sockets for announcements. Raises BindError."""
         return [self._bound("datagram", text, self._datagrams) for text in addresses]

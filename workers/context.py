@@ -49,6 +49,8 @@ class Context:
     app_listeners: list[Listener] = field(default_factory=list)
     shared_listeners: list[Listener] = field(default_factory=list)
     subscription_listeners: list[Listener] = field(default_factory=list)
+    stats_listeners: list[Listener] = field(default_factory=list)
+    prometheus_listeners: list[Listener] = field(default_factory=list)
     deltas: list[Pipe] = field(default_factory=list)
     """One for each router worker: from the subscription server."""
     failures: Pipe | None = None

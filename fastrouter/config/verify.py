@@ -48,6 +48,8 @@ def _addresses(options: Options) -> _Problems:
         "undeferred-shared-socket": options.sockets.undeferred_shared_socket,
         "fastrouter": options.router.addresses,
         "socket": options.app.sockets,
+        "fastrouter-stats": [options.router.stats] if options.router.stats else [],
+        "fastrouter-prometheus": [options.router.prometheus] if options.router.prometheus else [],
     }
     for name, addresses in used.items():
         for position, text in enumerate(addresses):

@@ -10,6 +10,7 @@ from fastrouter.config.option import Group, MappingSource, Option, SignCheck, de
 from fastrouter.options.program import (
     AnnouncerOptions,
     AppOptions,
+    FiguresOptions,
     LogOptions,
     MasterOptions,
     SocketOptions,
@@ -22,6 +23,7 @@ __all__ = [
     "AnnouncerOptions",
     "AppOptions",
     "CacheOptions",
+    "FiguresOptions",
     "LogOptions",
     "MappingSource",
     "MasterOptions",
@@ -42,6 +44,7 @@ GROUPS: tuple[type[Group], ...] = (
     SocketOptions,
     AppOptions,
     AnnouncerOptions,
+    FiguresOptions,
     MasterOptions,
     LogOptions,
 )
@@ -57,6 +60,7 @@ class Options:
     sockets: SocketOptions = field(default_factory=SocketOptions)
     app: AppOptions = field(default_factory=AppOptions)
     announcer: AnnouncerOptions = field(default_factory=AnnouncerOptions)
+    figures: FiguresOptions = field(default_factory=FiguresOptions)
     master: MasterOptions = field(default_factory=MasterOptions)
     log: LogOptions = field(default_factory=LogOptions)
     files: list[str] = field(default_factory=list)
@@ -70,6 +74,7 @@ class Options:
             self.sockets,
             self.app,
             self.announcer,
+            self.figures,
             self.master,
             self.log,
         )

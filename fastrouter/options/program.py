@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from fastrouter.config.option import OPTIONAL, REQUIRED, Group, many, one
 
-__all__ = ["AnnouncerOptions", "AppOptions", "LogOptions", "MasterOptions", "SocketOptions"]
+__all__ = ["AnnouncerOptions", "AppOptions", "FiguresOptions", "LogOptions", "MasterOptions", "SocketOptions"]
 
 
 @dataclass(slots=True)
@@ -147,6 +147,18 @@ class MasterOptions(Group):
     )
     procname_append: str = one("text", "", "put TEXT behind every title", metavar="TEXT")
     strict: bool = one("flag", False, "take every unknown name as an error, even one used as a placeholder")
+
+
+@dataclass(slots=True)
+class FiguresOptions(Group):
+    """Figures"""
+
+    http: bool = one(
+        "flag", False, "answer like a web server where figures are asked for as JSON", name="stats-http"
+    )
+    minified: bool = one(
+        "flag", False, "leave blanks and line ends out of that", name="stats-minified", aliases=("stats-min",)
+    )
 
 
 @dataclass(slots=True)

@@ -117,6 +117,16 @@ class RouterOptions(Group):
         "count", 65536, "most bytes to move at a time in one direction (uWSGI: 4096)", metavar="BYTES"
     )
     events: int = one("count", 64, "most events to take from the kernel at a time", metavar="N")
+    stats: str = one(
+        "text",
+        "",
+        "tell the figures, as JSON, to whoever connects to ADDRESS",
+        aliases=("stats-server", "ss"),
+        metavar="ADDRESS",
+    )
+    prometheus: str = one(
+        "text", "", "tell the figures to Prometheus, which asks for http://ADDRESS", metavar="ADDRESS"
+    )
     quiet: bool = one(
         "flag", False, "do not log nodes that cannot be reached", argument=REQUIRED, metavar="1"
     )

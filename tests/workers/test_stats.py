@@ -1,0 +1,218 @@
+"""Figures: uWSGI's JSON, summed over all workers, and Prometheus' text."""
+
+import json
+import os
+import signal
+import socket
+import time
+import urllib.request
+
+import pytest
+from differential.stage import free_port
+from harness import (
+    Program,
+    Router,
+    connect,
+    descriptors,
+    load,
+    read_all,
+    refusing_address,
+    request,
+    send_announcement,
+    subscription_router,
+    wait_until,
+)
+from prometheus_client.parser import text_string_to_metric_families
+
+from fastrouter.subscription import Announcement
+
+
+def stats_router(*options):
+    return subscription_router("--fastrouter-stats=127.0.0.1:0", *options)
+
+
+def address_of(router):
+    return router.wait_for(r"stats server enabled on (\S+) fd: \d+ \*\*\*$")[1]
+
+
+def figures(router):
+    with connect(address_of(router)) as sock:
+        return json.loads(read_all(sock))
+
+
+def test_four_workers_and_a_thousand_requests_show_a_thousand(nodes):
+    with stats_router("--fastrouter-processes=4") as router:
+        for one in nodes[:2]:
+            router.announce("foo.com", one.address)
+        with load(lambda: request(router.address)) as answers:
+            wait_until(lambda: len(answers) >= 1000, "a thousand answers")
+        found = figures(router)
+        (pool,) = found["subscriptions"]
+        assert (
+            sum(node["requests"] for node in pool["nodes"])
+            == pool["hits"]
+            == found["accepted"]
+            == len(answers)
+        )
+        assert found["active_sessions"] == 0 and found["errors"] == 0
+        assert all(node["rx"] > 0 and node["tx"] > 0 and node["ref"] == 0 for node in pool["nodes"])
+        assert sum(worker["accepted"] for worker in found["workers"]) == len(answers)
+        assert abs(pool["nodes"][0]["last_check"] - time.time()) < 30  # noqa: TID251 - it is shown so
+
+
+def test_what_is_counted_is_the_nodes_own(nodes):
+    """Not that of another one that had its place before."""
+    with stats_router() as router:
+        router.announce("foo.com", nodes[0].address)
+        for _ in range(5):
+            request(router.address)
+        router.unsubscribe("foo.com", nodes[0].address)
+        router.announce("foo.com", nodes[1].address)
+        request(router.address)
+        send_announcement(router.server, Announcement("foo.com", nodes[1].address))
+        router.announce("end.com", nodes[1].address)
+        node = figures(router)["subscriptions"][0]["nodes"][0]
+        assert (node["requests"], node["last_requests"]) == (1, 0)
+
+
+def test_failures_refusals_and_static_nodes(node):
+    sock, dead = refusing_address()
+    with (
+        sock,
+        Router(
+            "--fastrouter=127.0.0.1:0",
+            f"--fastrouter-to={dead}",
+            f"--fastrouter-to={node.address}",
+            "--fastrouter-stats=127.0.0.1:0",
+        ) as router,
+    ):
+        for _ in range(4):
+            request(router.address)
+        found = figures(router)
+        assert [one["name"] for one in found["nodes"]] == [dead, node.address]
+        assert found["nodes"][0]["failcnt"] == 1 and found["nodes"][1]["requests"] == 4
+    with stats_router() as router:
+        send_announcement(router.server, b"rubbish")
+        router.announce("foo.com", node.address, weight=3, cores=2, load=1, modifier1=5)
+        found = figures(router)
+        assert found["announcements"]["accepted"] == 1
+        assert found["announcements"]["refused"]["malformed"] == 1
+        shown = found["subscriptions"][0]["nodes"][0]
+        assert (shown["weight"], shown["cores"], shown["load"], shown["modifier1"]) == (3, 2, 1, 5)
+
+
+@pytest.fixture
+def original(uwsgi, node):
+    """The same set-up under a real uWSGI: its figures."""
+    address, server, stats = (
+        free_port("127.0.0.1"),
+        free_port("127.0.0.1", socket.SOCK_DGRAM),
+        free_port("127.0.0.1"),
+    )
+    options = (
+        f"--fastrouter={address}",
+        f"--fastrouter-subscription-server={server}",
+        f"--fastrouter-stats={stats}",
+    )
+    with Program(uwsgi, "--master", *options) as program:
+        program.wait_for("stats server enabled")
+        send_announcement(server, Announcement("foo.com", node.address, cores=2))
+        program.wait_for("new node")
+        request(address)
+        with connect(stats) as sock:
+            yield read_all(sock)
+
+
+def test_key_by_key_with_the_original(original, node):
+    with stats_router() as router:
+        router.announce("foo.com", node.address, cores=2)
+        request(router.address)
+        with connect(address_of(router)) as sock:
+            text = read_all(sock)
+        theirs, ours = json.loads(original), json.loads(text)
+        assert text.startswith(b'{\n\t"version":"')
+
+        def same(theirs, ours, but):
+            assert list(theirs) == [key for key in ours if key in theirs], "in this order"
+            for key, value in theirs.items():
+                assert type(ours[key]) is type(value), key
+                if key not in but:
+                    assert ours[key] == value, key
+
+        same(theirs, ours, {"version", "pid", "cwd", "fastrouter", "subscriptions"})
+        assert len(theirs["fastrouter"]) == len(ours["fastrouter"])
+        (their_pool,), (our_pool,) = theirs["subscriptions"], ours["subscriptions"]
+        same(their_pool, our_pool, {"nodes"})
+        same(their_pool["nodes"][0], our_pool["nodes"][0], {"last_check"})
+
+
+def test_over_http_and_minified(node):
+    with stats_router("--stats-http", "--stats-minified") as router:
+        router.announce("foo.com", node.address)
+        with urllib.request.urlopen(f"http://{address_of(router)}/") as reply:
+            assert reply.headers["Content-Type"] == "application/json"
+            text = reply.read()
+        assert b"\n" not in text and json.loads(text)["subscriptions"]
+
+
+def test_prometheus(node):
+    with stats_router("--fastrouter-prometheus=127.0.0.1:0") as router:
+        router.announce("foo.com", node.address)
+        send_announcement(router.server, b"\xe0\0\0\0" + b'\3\0key\2\0\xff\xfe\7\0address\4\0/x"y')
+        router.wait_for("new node: /x")
+        for _ in range(3):
+            request(router.address)
+        url = router.wait_for(r"figures for Prometheus on (\S+)")[1]
+        with urllib.request.urlopen(url) as reply:
+            families = {
+                family.name: family for family in text_string_to_metric_families(reply.read().decode())
+            }
+        requests = {
+            sample.labels["node"]: sample.value for sample in families["fastrouter_node_requests"].samples
+        }
+        assert requests == {node.address: 3, '/x"y': 0}
+        assert families["fastrouter_accepted"].samples[0].value == 3
+        assert families["fastrouter_announcements_refused"].samples
+
+
+def test_a_unix_socket(tmp_path, node):
+    path = tmp_path / "stats.sock"
+    with subscription_router(f"--fastrouter-stats={path}", "--vacuum") as router:
+        with connect(str(path)) as sock:
+            assert json.loads(read_all(sock))["fastrouter"]
+        router.stop()
+        assert not path.exists()
+
+
+def test_readers_that_do_not_read(node):
+    """They harm neither requests nor other readers, and go when their time is up."""
+    with stats_router("--socket-timeout=1") as router:
+        for number in range(3000):
+            send_announcement(router.server, Announcement(f"{'long' * 50}{number}.com", node.address))
+        router.announce("foo.com", node.address)
+        server = router.pids("stats server")[0]
+        before = descriptors(server)
+        stuck = []
+        for _ in range(5):
+            sock = socket.socket()
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            host, _, port = address_of(router).rpartition(":")
+            sock.connect((host, int(port)))
+            stuck.append(sock)
+        assert len(figures(router)["subscriptions"]) == 3001
+        assert request(router.address).endswith(node.address.encode())
+        wait_until(lambda: descriptors(server) == before, "the end of the readers")
+        for sock in stuck:
+            sock.close()
+
+
+def test_many_readers_and_one_that_is_killed(node):
+    with stats_router() as router:
+        router.announce("foo.com", node.address)
+        idle = [connect(address_of(router)) for _ in range(100)]
+        assert figures(router)["subscriptions"]
+        for sock in idle:
+            sock.close()
+        os.kill(router.pids("stats server")[0], signal.SIGKILL)
+        router.wait_for("respawned stats server")
+        assert figures(router)["subscriptions"]

@@ -1,0 +1,124 @@
+"""The process that tells the figures: as JSON to whoever connects, and to Prometheus.
+
+It only reads shared memory, so that no reader of it, however slow, keeps anybody else waiting.
+"""
+
+import json
+import logging
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable
+
+from fastrouter.stats import snapshot
+from workers.context import Context, Listener
+from workers.loop import Event, Loop
+
+__all__ = ["run_stats_server"]
+
+log = logging.getLogger("fastrouter")
+
+_MOST_READERS = 64
+
+_HTTP = "HTTP/1.0 200 OK\r\nConnection: close\r\nAccess-Control-Allow-Origin: *\r\nContent-Type: {}\r\n\r\n"
+
+
+def run_stats_server(context: Context, index: int, ready: Callable[[], None]) -> int:
+    """Answer until told to stop. Returns the exit code."""
+    server = StatsServer(context)
+    server.loop.handle_signals({signal.SIGTERM: server.stop, signal.SIGINT: server.stop})
+    ready()
+    server.loop.run()
+    return 0
+
+
+class StatsServer:
+    """Whoever connects is told everything, and then closed upon; nothing that is sent is read."""
+
+    def __init__(self, context: Context) -> None:
+        self.loop = Loop(self._tick)
+        self._context = context
+        self._patience = context.options.sockets.socket_timeout
+        self._readers: dict[int, tuple[socket.socket, memoryview, float]] = {}
+        """By descriptor: what is to be sent yet, and until which monotonic second."""
+        for listeners, reply in (
+            (context.stats_listeners, self._json),
+            (context.prometheus_listeners, self._prometheus),
+        ):
+            for listener in listeners:
+                self._answer(listener, reply)
+
+    def stop(self) -> None:
+        self.loop.running = False
+
+    def _answer(self, listener: Listener, reply: Callable[[], bytes]) -> None:
+        def accept(event: Event) -> None:
+            try:
+                reader, _ = listener.socket.accept()
+            except OSError:
+                return  # it has left, or there are no descriptors; it is asked for again
+            reader.setblocking(False)
+            if len(self._readers) >= _MOST_READERS:
+                reader.close()
+                return
+            fd = reader.fileno()
+            self._readers[fd] = (reader, memoryview(reply()), time.monotonic() + self._patience)
+            self._send((fd, 0))
+
+        self.loop.watch(listener.socket.fileno(), select.EPOLLIN, accept)
+
+    def _send(self, event: Event) -> None:
+        fd = event[0]
+        reader, rest, _ = self._readers[fd]
+        try:
+            while rest:
+                rest = rest[reader.send(rest) :]
+        except BlockingIOError:
+            self._readers[fd] = (reader, rest, time.monotonic() + self._patience)
+            self.loop.watch(fd, select.EPOLLOUT, self._send)
+            return
+        except OSError as error:
+            log.debug("a reader of the figures has left: %s", error)
+        self._close(fd)
+
+    def _close(self, fd: int) -> None:
+        reader, _, _ = self._readers.pop(fd)
+        self.loop.forget(fd)
+        # Where a request lies unread, closing at once would take back what was just sent.
+        try:
+            reader.shutdown(socket.SHUT_WR)
+            while reader.recv(65536):
+                pass
+        except OSError:
+            pass
+        reader.close()
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        for fd in [fd for fd, (_, _, deadline) in self._readers.items() if now > deadline]:
+            self._close(fd)
+
+    def _snapshot(self) -> dict[str, object]:
+        context = self._context
+        router = context.options.router
+        listeners = (*context.router_listeners, *context.subscription_listeners)
+        return snapshot(
+            context.state,
+            [listener.name for listener in listeners],
+            router.configured_slots,
+            [*router.to, *router.fallback],
+        )
+
+    def _json(self) -> bytes:
+        options = self._context.options.figures
+        indent = None if options.minified else "\t"
+        text = json.dumps(self._snapshot(), indent=indent, separators=(",", ":"))
+        head = _HTTP.format("application/json") if options.http else ""
+        return (head + text).encode("utf-8", "surrogateescape")
+
+    def _prometheus(self) -> bytes:
+        from fastrouter.prometheus import metrics  # brings in prometheus_client, which not all need
+
+        text, kind = metrics(self._snapshot())
+        return _HTTP.format(kind).encode() + text
