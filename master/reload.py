@@ -37,8 +37,14 @@ class Reload:
         heritage: Callable[[], Heritage],
         directory: str,
         signals: Sequence[int],
+        files: Sequence[str],
     ) -> None:
-        """directory is where the program was started; signals are those that the next one handles, too."""
+        """directory is where the program was started; signals are those that the next one handles, too.
+
+        files are those that ask for a reload when they are touched.
+        """
+        self._files = files
+        self._times = _times(files)
         self._children = children
         self._heritage = heritage
         self._directory = directory
@@ -47,6 +53,13 @@ class Reload:
         self._deadline = float("inf")
         self.is_due = False
         """The rehearsal has gone well, and the subscription server is to end, and not to come back."""
+
+    def begin_if_touched(self) -> None:
+        """Look at the files that are watched; one that comes or goes counts as touched, too."""
+        times = _times(self._files)
+        if times != self._times:
+            self._times = times
+            self.begin()
 
     def begin(self) -> None:
         """Have it rehearsed, unless one is under way."""
@@ -109,6 +122,17 @@ class Reload:
             for child in self._children:
                 if child.state is State.ENDED:
                     child.state = State.WAITING
+
+
+def _times(files: Sequence[str]) -> list[int]:
+    """When each was changed last; 0 for those that are not there."""
+    times = []
+    for file in files:
+        try:
+            times.append(os.stat(file).st_mtime_ns)
+        except OSError:
+            times.append(0)
+    return times
 
 
 def _command() -> list[str]:

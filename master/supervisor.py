@@ -80,7 +80,13 @@ class Supervisor:
         self._former = former
         self._waits_for_table = any(role.after == SUBSCRIPTION_SERVER for role in roles)
         self._heritage = heritage
-        self._reload = Reload(self._children, self._with_children, context.started_in, _SIGNALS)
+        self._reload = Reload(
+            self._children,
+            self._with_children,
+            context.started_in,
+            _SIGNALS,
+            context.options.master.touch_reload,
+        )
         self._selector = selectors.DefaultSelector()
         self._signal_reader, self._signal_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         # From here on no signal ends the program but through run().
@@ -100,6 +106,7 @@ class Supervisor:
             if self._stop_signal is not None and not self._go_on_stopping():
                 return self._exit_code
             if self._stop_signal is None:
+                self._reload.begin_if_touched()
                 self._reload.go_on()
             self._former.go_on(time.monotonic())
             for key, _ in self._selector.select(self._wait()):

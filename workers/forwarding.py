@@ -63,7 +63,7 @@ def _chosen(context: Context, index: int, routes: Routes, balancing: Balancing) 
             source = options.use_code_string
             assert source is not None
             name = f"{source.function}() of {source.script}"
-            return CodeForwarder(lambda: load_mapping(source, context.options.app), name, unlisted)
+            return CodeForwarder(load_mapping(source, context.options.app), name, unlisted)
         case "use_socket":
             listener = context.app_listeners[options.use_socket or 0]
             slot = options.configured_slots - 1

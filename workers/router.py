@@ -63,7 +63,6 @@ def run_router(context: Context, index: int, ready: Callable[[], None]) -> int:
         {
             signal.SIGTERM: router.stop,
             signal.SIGINT: router.stop_at_once,
-            signal.SIGHUP: router.reload,
         }
     )
     router.start()
@@ -145,10 +144,6 @@ class Router:
             self._gate.accept_waiting()
         self._gate.close(Reason.DRAINING)
         self._end_when_drained()
-
-    def reload(self) -> None:
-        """Read the mapping script again, if there is one."""
-        self._forwarder.reload()
 
     def stop_at_once(self) -> None:
         self.loop.running = False

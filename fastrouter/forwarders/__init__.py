@@ -26,9 +26,6 @@ class Forwarder(Protocol):
     def mark_failed(self, node: Node) -> bool:
         """Take note that node cannot be reached. True if that is news to all workers."""
 
-    def reload(self) -> None:
-        """Read again what it reads by itself, if anything. What cannot be read leaves things as they were."""
-
     @property
     def is_empty(self) -> bool:
         """No key can have a node: what cheap mode waits out."""

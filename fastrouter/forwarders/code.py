@@ -19,12 +19,8 @@ _SLOW = 0.05
 class CodeForwarder(UnlistedForwarder):
     """Calls the function for every request; it returns ``ADDRESS[,MODIFIER1]`` as str or bytes, or None."""
 
-    def __init__(
-        self, load: Callable[[], Callable[[bytes], object]], name: str, nodes: UnlistedNodes
-    ) -> None:
-        """load gives the function, and is called again for a reload. What it raises the first time passes."""
-        self._load = load
-        self._function = load()
+    def __init__(self, function: Callable[[bytes], object], name: str, nodes: UnlistedNodes) -> None:
+        self._function = function
         self._name = name
         self._nodes = nodes
         self._unknown = b""
@@ -40,14 +36,6 @@ class CodeForwarder(UnlistedForwarder):
 
     def knows(self, key: bytes) -> bool:
         return key != self._unknown  # asking would be another call, and the function may count them
-
-    def reload(self) -> None:
-        try:
-            self._function = self._load()
-        except (Exception, SystemExit):
-            log.exception("%s cannot be loaded again; the one from before stays", self._name)
-        else:
-            log.info("%s is loaded again", self._name)
 
     def _call(self, key: bytes) -> str:
         """The function's answer; empty when it has none, or fails."""

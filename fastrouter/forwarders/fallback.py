@@ -29,9 +29,6 @@ class FallbackForwarder:
     def mark_failed(self, node: Node) -> bool:
         return self._forwarder.mark_failed(node)
 
-    def reload(self) -> None:
-        self._forwarder.reload()
-
     @property
     def is_empty(self) -> bool:
         return self._forwarder.is_empty

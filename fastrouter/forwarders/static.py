@@ -52,9 +52,6 @@ class StaticForwarder:
         self._cells[node.mark_at] = now
         return news
 
-    def reload(self) -> None:
-        pass
-
     @property
     def is_empty(self) -> bool:
         return False

@@ -65,9 +65,6 @@ class SubscriptionForwarder:
     def mark_failed(self, node: Node) -> bool:
         return self._routes.mark_failed(node)
 
-    def reload(self) -> None:
-        pass
-
     @property
     def is_empty(self) -> bool:
         return not self._routes.pools

@@ -45,9 +45,6 @@ class UnlistedForwarder:
     def mark_failed(self, node: Node) -> bool:
         return False  # it may be there the next time; nothing is lost by looking
 
-    def reload(self) -> None:
-        pass
-
     @property
     def is_empty(self) -> bool:
         return False

@@ -131,6 +131,9 @@ class MasterOptions(Group):
     gid: str = one("text", "", "run as GROUP once sockets are bound", metavar="GROUP")
     master_as_root: bool = one("flag", False, "drop privileges in the children only")
     env: list[str] = many("text", "set an environment variable for the application", metavar="NAME=VALUE")
+    touch_reload: list[str] = many(
+        "text", "load the program anew, as at SIGHUP, when FILE is touched", metavar="FILE"
+    )
     mercy: int = one(
         "count",
         60,

@@ -197,6 +197,17 @@ def test_an_announced_application_stays_announced(tmp_path):
             assert "as failed" not in router.output
 
 
+def test_a_touched_file(tmp_path):
+    touched = tmp_path / "touch"
+    with Reloaded(tmp_path, *BASE, f"touch-reload = {touched}") as router:
+        touched.touch()
+        router.wait_for("^ready$", 2)
+        os.utime(touched, (1, 1))
+        router.wait_for("^ready$", 3)
+        touched.unlink()
+        router.wait_for("^ready$", 4)
+
+
 def test_it_leaks_nothing(tmp_path, node):
     with Reloaded(tmp_path, *BASE, "cache = 10", "shared-socket = 127.0.0.1:0") as router:
         router.reload()

@@ -58,6 +58,8 @@ def test_there_are_enough_and_every_option_of_uwsgi_is_among_them():
         "fastrouter-queue-timeout",
         "fastrouter-max-sessions",
         "fastrouter-resubscribe-sign",
+        "fastrouter-stats",  # compared key by key in test_stats.py
+        "fastrouter-prometheus",
     }
     missing = {option.name for option in declared(RouterOptions)} - used - of_this_program
     assert not missing
