@@ -16,6 +16,7 @@ from master.daemon import Daemon
 from master.former import Former
 from master.heritage import Heritage
 from master.logs import set_up_logging
+from master.manager import activated_sockets
 from master.privileges import drop_privileges
 from master.rehearsal import rehearse
 from master.reload import SUBSCRIPTION_SERVER
@@ -49,7 +50,7 @@ def run(options: Options) -> int:
     # Relative to where the program was started; all else is relative to where it goes.
     log_path = os.path.abspath(path) if (path := master.daemonize or options.log.logto) else ""
     pidfile = os.path.abspath(master.pidfile) if master.pidfile else ""
-    sockets = Sockets(options, heritage.sockets)
+    sockets = Sockets(options, heritage.sockets or activated_sockets(os.environ))
     sockets.bind_shared()
     if master.chdir:
         os.chdir(master.chdir)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 
 from master.child import Child, State
 from master.heritage import Heritage
+from master.manager import Manager
 
 __all__ = ["SUBSCRIPTION_SERVER", "Reload"]
 
@@ -38,11 +39,13 @@ class Reload:
         directory: str,
         signals: Sequence[int],
         files: Sequence[str],
+        manager: Manager,
     ) -> None:
         """directory is where the program was started; signals are those that the next one handles, too.
 
         files are those that ask for a reload when they are touched.
         """
+        self._tell = manager
         self._files = files
         self._times = _times(files)
         self._children = children
@@ -67,6 +70,7 @@ class Reload:
             log.info("a reload is under way already")
             return
         log.info("reloading...")
+        self._tell.is_reloading()
         heritage = self._heritage()
         heritage.rehearsal = True
         environment = dict(os.environ)
@@ -87,6 +91,7 @@ class Reload:
         self._rehearsal = None
         if code:
             log.error("cannot reload with this configuration; going on as before")
+            self._tell.is_ready("the last reload has failed; going on as before")
             return True
         self.is_due = True
         for child in self._children:

@@ -76,13 +76,16 @@ class Sockets:
         return self._bound("stream", text, lambda text: self._stream(binding, deferred))
 
     def _bound(self, kind: str, text: str, make: Callable[[str], Listener]) -> Listener:
-        """The socket from before a reload, whose queue goes on, or a new one."""
+        """The socket from before a reload, or a manager's, whose queue goes on, or a new one."""
         name = f"{kind} {text}"
-        former = self._former.get(name)
+        former = self._former.get(name) or self._former.get(f"{kind} {_in_full(text)}")
         if former:
             sock = socket.socket(fileno=former.pop(0))
+            sock.setblocking(False)
             if kind == "stream":
                 sock.listen(self._options.listen)
+            else:
+                self._prepare_datagrams(sock)
             listener = Listener(show(sock.getsockname()), sock, text.startswith("fd://"))
             path = os.path.abspath(listener.name)
             if sock.family == socket.AF_UNIX and os.path.exists(path):
@@ -139,17 +142,28 @@ class Sockets:
         binding = parse_binding(text)
         if isinstance(binding, Unix):
             sock = self._unix(binding, socket.SOCK_DGRAM)
-            if self._credentials:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         else:
             assert isinstance(binding, Tcp)
             family, address = _resolve(binding)
             sock = socket.socket(family, socket.SOCK_DGRAM)
             _prepare_udp(sock, address[0])
             sock.bind(address)
-        _enlarge_queue(sock)
+        self._prepare_datagrams(sock)
         sock.setblocking(False)
         return Listener(show(sock.getsockname()), sock)
+
+    def _prepare_datagrams(self, sock: socket.socket) -> None:
+        _enlarge_queue(sock)
+        if sock.family == socket.AF_UNIX and self._credentials:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+
+
+def _in_full(text: str) -> str:
+    """An address as a bound socket has it."""
+    binding = parse_binding(text)
+    if isinstance(binding, Tcp):
+        return show((binding.host or "0.0.0.0", binding.port))
+    return os.path.abspath(binding.path) if isinstance(binding, Unix) and not binding.abstract else text
 
 
 _IP_FREEBIND = 15

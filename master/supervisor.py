@@ -18,6 +18,7 @@ from master.figures import log_figures
 from master.former import Former
 from master.harakiri import Harakiri
 from master.heritage import Heritage
+from master.manager import Manager
 from master.reload import SUBSCRIPTION_SERVER, Reload
 from workers.context import Context
 from workers.process import BOOT_FAILURE
@@ -78,6 +79,7 @@ class Supervisor:
         self._deadline = float("inf")
         self._harakiri = Harakiri(context)
         self._former = former
+        self._manager = Manager(os.environ)
         self._waits_for_table = any(role.after == SUBSCRIPTION_SERVER for role in roles)
         self._heritage = heritage
         self._reload = Reload(
@@ -86,6 +88,7 @@ class Supervisor:
             context.started_in,
             _SIGNALS,
             context.options.master.touch_reload,
+            self._manager,
         )
         self._selector = selectors.DefaultSelector()
         self._signal_reader, self._signal_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -109,6 +112,7 @@ class Supervisor:
                 self._reload.begin_if_touched()
                 self._reload.go_on()
             self._former.go_on(time.monotonic())
+            self._manager.go_on(time.monotonic())
             for key, _ in self._selector.select(self._wait()):
                 key.data()
             self._harakiri.kill_overdue(self._children)
@@ -180,6 +184,7 @@ class Supervisor:
             self._all_ready = True
             log.info("ready")
             self._on_ready()
+            self._manager.is_ready(f"{len(self._children)} processes")
 
     def _take_signals(self) -> None:
         for number in os.read(self._signal_reader, 64):
@@ -248,6 +253,7 @@ class Supervisor:
             how = signal.SIGINT if self._stop_signal is signal.SIGTERM else signal.SIGKILL
         words = {signal.SIGTERM: "gracefully", signal.SIGINT: "at once", signal.SIGKILL: "with force"}
         log.info("stopping %s...", words[how])
+        self._manager.is_stopping()
         self._former.stop(how)
         self._stop_signal = how
         mercy = self._context.options.master.mercy if how is signal.SIGTERM else _AT_ONCE
