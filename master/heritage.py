@@ -23,6 +23,8 @@ class Heritage:
     """It is not handed over for good: the next program is to see whether it could start, and to end."""
     format: int = 0
     """Of the memory (shared.FORMAT)."""
+    processes: int = 0
+    """Router workers that there are to be, whatever is configured; 0 for as many as that says."""
     name: str = ""
     """Context.name"""
     sockets: dict[str, list[int]] = field(default_factory=dict)

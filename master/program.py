@@ -41,6 +41,7 @@ def run(options: Options) -> int:
     """Run until stopped. Returns the exit code. Raises BindError and OSError when it cannot start."""
     heritage = Heritage.take_over(os.environ) or Heritage()
     started_in = os.getcwd()
+    options.router.processes = heritage.processes or options.router.processes
     master = options.master
     for assignment in master.env:
         name, _, value = assignment.partition("=")

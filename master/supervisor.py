@@ -46,6 +46,8 @@ _SIGNALS = (
     signal.SIGQUIT,
     signal.SIGHUP,
     signal.SIGUSR1,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
 )
 
 
@@ -79,6 +81,8 @@ class Supervisor:
         self._deadline = float("inf")
         self._harakiri = Harakiri(context)
         self._former = former
+        self._processes = 0
+        """Router workers that a reload is to make, 0 for as many as are configured then."""
         self._manager = Manager(os.environ)
         self._waits_for_table = any(role.after == SUBSCRIPTION_SERVER for role in roles)
         self._heritage = heritage
@@ -198,12 +202,22 @@ class Supervisor:
                 case signal.SIGUSR1:
                     log_figures(self._children, self._context)
                 case signal.SIGHUP:
-                    if self._stop_signal is None:
-                        self._reload.begin()
+                    self._begin_reload(0)
+                case signal.SIGTTIN:
+                    self._begin_reload(self._context.options.router.processes + 1)
+                case signal.SIGTTOU:
+                    self._begin_reload(max(self._context.options.router.processes - 1, 1))
+
+    def _begin_reload(self, processes: int) -> None:
+        """With so many router workers; 0 for as many as are configured."""
+        if self._stop_signal is None:
+            self._processes = processes
+            self._reload.begin()
 
     def _with_children(self) -> Heritage:
         """What the next program gets."""
         heritage = self._heritage()
+        heritage.processes = self._processes
         heritage.children = {str(child.pid): child.role.name for child in self._children if child.is_alive}
         heritage.children |= self._former.roles
         return heritage

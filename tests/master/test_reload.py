@@ -33,11 +33,11 @@ class Reloaded(Router):
     def configure(self, *lines):
         self.file.write_text("\n".join(["[uwsgi]", *lines]) + "\n")
 
-    def reload(self):
+    def reload(self, number=signal.SIGHUP):
         """Have it reloaded, and wait until nothing of the program before is left."""
         self.reloads += 1
         former = {child.pid for child in psutil.Process(self.pid).children()}
-        self.process.send_signal(signal.SIGHUP)
+        self.process.send_signal(number)
         self.wait_for("^ready$", self.reloads + 1)
         wait_until(
             lambda: not former & {child.pid for child in psutil.Process(self.pid).children()},
@@ -195,6 +195,27 @@ def test_an_announced_application_stays_announced(tmp_path):
                     instance.wait_for("announcer from before the reload is gone", count - 1)
             assert answers and all(answer.endswith(b"served") for answer in answers)
             assert "as failed" not in router.output
+
+
+def test_one_worker_more_and_less(tmp_path, node):
+    with Reloaded(tmp_path, *BASE) as router:
+        router.announce("foo.com", node.address)
+
+        def workers():
+            titles = [" ".join(child.cmdline()) for child in psutil.Process(router.pid).children()]
+            return sum("router worker" in title for title in titles)
+
+        with load(lambda: request(router.address)) as answers:
+            for count, number in (
+                (3, signal.SIGTTIN),
+                (2, signal.SIGTTOU),
+                (1, signal.SIGTTOU),
+                (1, signal.SIGTTOU),
+                (2, signal.SIGHUP),
+            ):
+                router.reload(number)
+                assert workers() == count
+        assert all(answer.endswith(node.address.encode()) for answer in answers)
 
 
 def test_a_touched_file(tmp_path):
