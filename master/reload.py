@@ -25,6 +25,7 @@ log = logging.getLogger("fastrouter")
 SUBSCRIPTION_SERVER = "subscription server"
 """The role whose child reads the datagram sockets: two at a time would each have half of the truth."""
 
+_MOST_SAID = 65536
 _MOST_SECONDS = 60.0
 """For a rehearsal, and for the subscription server to end."""
 
@@ -52,6 +53,8 @@ class Reload:
         self._heritage = heritage
         self._directory = directory
         self._signals = signals
+        self._said = -1
+        """A file for what the rehearsal writes."""
         self._rehearsal: subprocess.Popen[bytes] | None = None
         self._deadline = float("inf")
         self.is_due = False
@@ -76,11 +79,20 @@ class Reload:
         environment = dict(os.environ)
         heritage.hand_over(environment)
         self._deadline = time.monotonic() + _MOST_SECONDS
+        # What it says goes to the log through us: it would write over the beginning of a file.
+        self._said = os.memfd_create("rehearsal")
         try:
             self._rehearsal = subprocess.Popen(
-                _command(), env=environment, cwd=self._directory, pass_fds=heritage.descriptors
+                _command(),
+                env=environment,
+                cwd=self._directory,
+                pass_fds=heritage.descriptors,
+                stdin=subprocess.DEVNULL,
+                stdout=self._said,
+                stderr=self._said,
             )
         except OSError as error:
+            os.close(self._said)
             log.error("cannot reload: %s; going on as before", error)
 
     def take_end(self, pid: int, code: int) -> bool:
@@ -89,7 +101,11 @@ class Reload:
             return False
         self._rehearsal.returncode = code
         self._rehearsal = None
+        said = os.pread(self._said, _MOST_SAID, 0).decode("utf-8", "replace")
+        os.close(self._said)
         if code:
+            for line in said.splitlines():
+                log.error("%s", line)
             log.error("cannot reload with this configuration; going on as before")
             self._tell.is_ready("the last reload has failed; going on as before")
             return True
