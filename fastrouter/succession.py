@@ -14,6 +14,8 @@ class Succession:
         """first_slot is the first one of announced nodes, now and formerly."""
         self._state = state
         self._former = former
+        self.left_out = 0
+        """Nodes that found no room."""
         self._slots: dict[int, tuple[int, NodeRecord]] = {}
         """What is in the former slots: where it is now, and the node."""
         for cell in range(Table.LAST_ID, Table.END):
@@ -21,9 +23,12 @@ class Succession:
         slot = first_slot
         for former_slot in range(former_first_slot, former.cells[Table.SLOTS_USED]):
             record = former.read(former_slot)
-            if record is not None and not record.draining and slot < state.layout.slots:
-                self._copy(former_slot, slot, record)
-                slot += 1
+            if record is not None and not record.draining:
+                if slot < state.layout.slots:
+                    self._copy(former_slot, slot, record)
+                    slot += 1
+                else:
+                    self.left_out += 1
         state.cells[Table.SLOTS_USED] = slot
         state.cells[Table.GENERATION] = former.cells[Table.GENERATION]
         self.count()
@@ -39,12 +44,19 @@ class Succession:
         for former_slot, (slot, record) in self._slots.items():
             now = self._state.read(slot)
             if now is not None and now.id == record.id:
-                for counter in (Counter.REQUESTS, Counter.RX, Counter.TX, Counter.FAILURES):
+                for counter in (
+                    *(Counter.REQUESTS, Counter.RX, Counter.TX),
+                    *(Counter.FAILURES, Counter.ACTIVE),
+                ):
                     counters[slot * COUNTERS + counter] = self._former.total(former_slot, counter)
 
     def end(self) -> None:
-        """Nobody counts there any more."""
+        """Nobody counts there any more, or has a request."""
         self.count()
+        counters = self._state.counters(self._state.layout.workers)
+        for slot, _ in self._slots.values():
+            counters[slot * COUNTERS + Counter.ACTIVE] = 0
+        counters.release()
         self._former.close()
 
     def _copy(self, former_slot: int, slot: int, record: NodeRecord) -> None:

@@ -5,9 +5,12 @@ import sys
 from collections.abc import Sequence
 
 from fastrouter import __version__
+from fastrouter.cache.definition import CacheError
 from fastrouter.config.pairs import ConfigError
 from fastrouter.config.report import check_report, help_text, ignored_line
 from fastrouter.config.resolve import Configuration, load
+from fastrouter.options import Options
+from master.heritage import Heritage
 from master.program import run
 from master.sockets import BindError
 
@@ -16,6 +19,9 @@ __all__ = ["main"]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0 after a normal stop, 1 for what keeps it from starting, 22 for a bad app."""
+    heritage = Heritage.take_over(os.environ) or Heritage()
+    if heritage.is_there and not heritage.rehearsal:
+        return _run(heritage.read_options(), heritage)
     try:
         configuration = load(sys.argv[1:] if arguments is None else arguments, os.environ)
     except ConfigError as error:
@@ -26,9 +32,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail("there is nothing to do: give a fastrouter address or an app socket, or see --help")
     if line := ignored_line(configuration):
         print(line, file=sys.stderr)
+    return _run(configuration.options, heritage)
+
+
+def _run(options: Options, heritage: Heritage) -> int:
     try:
-        return run(configuration.options)
-    except BindError as error:
+        return run(options, heritage)
+    except (BindError, CacheError) as error:
         return _fail(str(error))
     except OSError as error:
         return _fail(f"cannot start: {error}")

@@ -30,11 +30,16 @@ class Former:
         """Whether they have not been told to end."""
         return bool(self.roles) and not self._are_ending
 
-    def replace(self, deadline: float) -> None:
-        """Their successors are ready: they end what they have and go, at the deadline in any case."""
+    def replace(self, deadline: float, but: str = "") -> None:
+        """Their successors are ready: they end what they have and go, at the deadline in any case.
+
+        All but those of one role, if it is given.
+        """
         self._deadline = deadline
         self._are_ending = True
         for pid, role in self.roles.items():
+            if role == but:
+                continue
             # An announcer that is told to end would take its announcements back.
             _kill(pid, signal.SIGKILL if role == "announcer" else signal.SIGTERM)
 

@@ -7,8 +7,11 @@ environment variable that says what each of them is.
 
 import json
 import os
-from collections.abc import MutableMapping
+import pickle
+from collections.abc import Mapping, MutableMapping
 from dataclasses import asdict, dataclass, field
+
+from fastrouter.options import Options
 
 __all__ = ["Heritage"]
 
@@ -38,6 +41,14 @@ class Heritage:
     """The first one of announced nodes."""
     caches: dict[str, int] = field(default_factory=dict)
     """Descriptors of the caches' memory, by name."""
+    options: int = -1
+    """Of a file for the options."""
+    log: int = -1
+    """That log lines are written to."""
+    given: list[int] = field(default_factory=list)
+    """Those of the sockets that somebody else has bound."""
+    is_asked_again: bool = False
+    """Another reload is wanted."""
     kept: list[int] = field(default_factory=list)
     """Pipes that the former children still write to."""
     children: dict[str, str] = field(default_factory=dict)
@@ -51,11 +62,24 @@ class Heritage:
     @property
     def descriptors(self) -> list[int]:
         sockets = [fd for fds in self.sockets.values() for fd in fds]
-        return [*sockets, *([self.state] if self.is_there else []), *self.caches.values(), *self.kept]
+        single = [fd for fd in (self.state, self.options, self.log) if fd >= 0]
+        return [*sockets, *single, *self.caches.values(), *self.kept]
 
-    def hand_over(self, environment: MutableMapping[str, str]) -> None:
-        """Say what the descriptors are to a program that is started with this environment."""
-        environment[_VARIABLE] = json.dumps(asdict(self))
+    def hand_over(self, environment: Mapping[str, str]) -> dict[str, str]:
+        """An environment that says what the descriptors are to a program that is started with it."""
+        return {**environment, _VARIABLE: json.dumps(asdict(self))}
+
+    def write_options(self, options: Options) -> None:
+        """What was rehearsed is what is to run, whatever is written in the files by then."""
+        with open(self.options, "wb", closefd=False) as file:
+            pickle.dump(options, file)
+
+    def read_options(self) -> Options:
+        with open(self.options, "rb") as file:
+            file.seek(0)
+            options = pickle.load(file)
+        assert isinstance(options, Options)
+        return options
 
     def keep_open(self) -> None:
         """Have the descriptors outlive an execve."""

@@ -17,7 +17,8 @@ __all__ = ["LogHandler", "set_up_logging"]
 class LogHandler(logging.Handler):
     """Writes one line a record to a descriptor that does not block."""
 
-    def __init__(self, fd: int, dated: bool) -> None:
+    def __init__(self, fd: int, dated: bool, opened: int = -1) -> None:
+        """opened is a descriptor for the same that does not block already."""
         super().__init__()
         self.lost = 0
         """Lines that found no room."""
@@ -25,9 +26,9 @@ class LogHandler(logging.Handler):
         self._socket: socket.socket | None = None
         if stat.S_ISSOCK(os.fstat(fd).st_mode):
             self._socket = socket.socket(fileno=os.dup(fd))
-            self._fd = -1
+            self.fd = -1
         else:
-            self._fd = _open_anew(fd)
+            self.fd = opened if opened >= 0 else _open_anew(fd)
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -46,21 +47,30 @@ class LogHandler(logging.Handler):
             if self._socket is not None:
                 self._socket.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
             else:
-                os.write(self._fd, data)
+                os.write(self.fd, data)
         except OSError:
             self.lost += 1
 
 
-def set_up_logging(path: str, dated: bool) -> None:
-    """Send all log lines to the file at path, or to standard error. Raises OSError."""
+def set_up_logging(path: str, dated: bool, former: int = -1) -> LogHandler:
+    """Send all log lines to the file at path, or to standard error. Raises OSError.
+
+    former is the descriptor of the program before a reload, which may have had more privileges.
+    """
+    if path and former >= 0 and not os.access(path, os.W_OK):
+        path = ""
+    elif path:
+        former = -1
     if path:
         fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
         os.dup2(fd, 1)
         os.dup2(fd, 2)
         os.close(fd)
     root = logging.getLogger()
-    root.handlers[:] = [LogHandler(2, dated)]
+    handler = LogHandler(2, dated, former)
+    root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
+    return handler
 
 
 def _open_anew(fd: int) -> int:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from typing import NoReturn
@@ -37,10 +38,12 @@ __all__ = ["run"]
 log = logging.getLogger("fastrouter")
 
 
-def run(options: Options) -> int:
-    """Run until stopped. Returns the exit code. Raises BindError and OSError when it cannot start."""
-    heritage = Heritage.take_over(os.environ) or Heritage()
-    started_in = os.getcwd()
+def run(options: Options, heritage: Heritage) -> int:
+    """Run until stopped; heritage is what the program before a reload has left. Returns the exit code.
+
+    Raises BindError, CacheError and OSError when it cannot start.
+    """
+    started_in, environment = os.getcwd(), dict(os.environ)
     options.router.processes = heritage.processes or options.router.processes
     master = options.master
     for assignment in master.env:
@@ -51,23 +54,27 @@ def run(options: Options) -> int:
     # Relative to where the program was started; all else is relative to where it goes.
     log_path = os.path.abspath(path) if (path := master.daemonize or options.log.logto) else ""
     pidfile = os.path.abspath(master.pidfile) if master.pidfile else ""
-    sockets = Sockets(options, heritage.sockets or activated_sockets(os.environ))
+    given = {} if heritage.is_there else activated_sockets(os.environ)
+    sockets = Sockets(
+        options, heritage.sockets or given, {*heritage.given, *(fd for fds in given.values() for fd in fds)}
+    )
     sockets.bind_shared()
     if master.chdir:
         os.chdir(master.chdir)
-    context = Context(options, SharedState(_layout(options)), started_in)
+    context = Context(options, SharedState(_layout(options)), started_in, environment)
     _bind(context, sockets)
     if heritage.rehearsal:
-        return rehearse(options)
+        sockets.remove_files()
+        return rehearse(options, heritage)
     sockets.close_former()
     former = _take_over(context, heritage)
     daemon = Daemon()
     if master.daemonize and not heritage.is_there:
         daemon.detach()
-    set_up_logging(log_path, options.log.log_date)
+    handler = set_up_logging(log_path, options.log.log_date, heritage.log)
     _announce_start(context)
     fill_caches(context.caches, options)
-    if pidfile:
+    if pidfile and not heritage.is_there:
         _write_pidfile(pidfile)
     if not master.master_as_root:
         drop_privileges(master.uid, master.gid)
@@ -77,9 +84,11 @@ def run(options: Options) -> int:
         _roles(options),
         _be_child,
         lambda: daemon.report(0),
-        lambda: _heritage(context, sockets),
+        lambda: _heritage(context, sockets, handler.fd),
         former,
     )
+    if heritage.is_asked_again:
+        os.kill(os.getpid(), signal.SIGHUP)
     log.info("spawned fastrouter-master (pid: %d)", os.getpid())
     code = supervisor.run()
     if options.sockets.vacuum:
@@ -121,10 +130,14 @@ def _take_over(context: Context, heritage: Heritage) -> Former:
         memory = SharedState(layout, heritage.state)
         first_slot = options.router.configured_slots
         succession = Succession(context.state, memory, first_slot, heritage.first_slot)
+        if succession.left_out:
+            log.error("%d nodes found no room in the table (subscription-max-nodes)", succession.left_out)
+    elif heritage.is_there:
+        os.close(heritage.state)
     return Former(heritage.children, heritage.kept, succession)
 
 
-def _heritage(context: Context, sockets: Sockets) -> Heritage:
+def _heritage(context: Context, sockets: Sockets, log_fd: int) -> Heritage:
     """What the next program gets at a reload."""
     layout = context.state.layout
     caches = {name: cache.fd for name, cache in context.caches.items()}
@@ -135,6 +148,8 @@ def _heritage(context: Context, sockets: Sockets) -> Heritage:
         format=FORMAT,
         name=context.name,
         sockets=sockets.bound,
+        given=sorted(sockets.given),
+        log=log_fd,
         state=context.state.fd,
         slots=layout.slots,
         workers=layout.workers,

@@ -1,22 +1,38 @@
 """Finding out whether a program could start that is about to replace a running one."""
 
 import logging
+import os
 import sys
+from dataclasses import replace
 
+from fastrouter.cache.store import Cache, check_store
 from fastrouter.options import Options
+from master.heritage import Heritage
 from master.privileges import drop_privileges
 from workers.mapping import load_mapping
+from workers.process import die_with_parent
 from workers.usercode import LoadError, load_application
 from workers.uwsgimodule import install_uwsgi_module
 
 __all__ = ["rehearse"]
 
 
-def rehearse(options: Options) -> int:
-    """Load the user's code, once everything is bound. Returns an exit code, and says what is wrong."""
+def rehearse(options: Options, heritage: Heritage) -> int:
+    """See to the caches and load the user's code, once everything is bound.
+
+    Returns an exit code, and says what is wrong; hands over the options when nothing is.
+    Raises CacheError and OSError.
+    """
     logging.basicConfig(format="%(message)s", level=logging.INFO)
+    parent = os.getppid()
+    die_with_parent(parent)
+    for definition in options.cache.definitions():
+        if definition.name not in heritage.caches:
+            check_store(definition)
     drop_privileges(options.master.uid, options.master.gid)
-    install_uwsgi_module({}, options.sockets.socket_timeout, 0)
+    die_with_parent(parent)
+    caches = {one.name: Cache(replace(one, store=""), 1) for one in options.cache.definitions()}
+    install_uwsgi_module(caches, options.sockets.socket_timeout, 0)
     try:
         if options.app.sockets and (options.app.wsgi_file or options.app.module):
             load_application(options.app)
@@ -28,4 +44,5 @@ def rehearse(options: Options) -> int:
     except (Exception, SystemExit):
         logging.exception("the application cannot be loaded")
         return 1
+    heritage.write_options(options)
     return 0

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from master.child import Child, State
 from master.heritage import Heritage
 from master.manager import Manager
+from workers.context import Context
 
 __all__ = ["SUBSCRIPTION_SERVER", "Reload"]
 
@@ -35,65 +36,69 @@ class Reload:
 
     def __init__(
         self,
+        context: Context,
         children: Sequence[Child],
         heritage: Callable[[], Heritage],
-        directory: str,
         signals: Sequence[int],
-        files: Sequence[str],
+        are_signals_waiting: Callable[[], bool],
         manager: Manager,
     ) -> None:
-        """directory is where the program was started; signals are those that the next one handles, too.
-
-        files are those that ask for a reload when they are touched.
-        """
-        self._tell = manager
-        self._files = files
-        self._times = _times(files)
+        """signals are those that the next program handles, too; some may be waiting for this one still."""
+        self._context = context
         self._children = children
         self._heritage = heritage
-        self._directory = directory
         self._signals = signals
+        self._are_signals_waiting = are_signals_waiting
+        self._tell = manager
+        self._files = context.options.master.touch_reload
+        self._times = _times(self._files)
+        self._rehearsal: subprocess.Popen[bytes] | None = None
         self._said = -1
         """A file for what the rehearsal writes."""
-        self._rehearsal: subprocess.Popen[bytes] | None = None
+        self._options = -1
+        """A file for the options that it has found good."""
+        self._is_asked_again = False
         self._deadline = float("inf")
         self.is_due = False
         """The rehearsal has gone well, and the subscription server is to end, and not to come back."""
 
-    def begin_if_touched(self) -> None:
-        """Look at the files that are watched; one that comes or goes counts as touched, too."""
+    def begin_if_touched(self) -> bool:
+        """Whether a file that is watched was touched; one that comes or goes counts, too."""
         times = _times(self._files)
-        if times != self._times:
-            self._times = times
-            self.begin()
+        touched, self._times = times != self._times, times
+        return touched
 
     def begin(self) -> None:
-        """Have it rehearsed, unless one is under way."""
+        """Have it rehearsed; once more when that is done, if a rehearsal is under way."""
         if self._rehearsal is not None or self.is_due:
-            log.info("a reload is under way already")
+            self._is_asked_again = True
             return
         log.info("reloading...")
         self._tell.is_reloading()
+        self._is_asked_again = False
+        self._said, self._options = os.memfd_create("rehearsal"), os.memfd_create("options")
         heritage = self._heritage()
-        heritage.rehearsal = True
-        environment = dict(os.environ)
-        heritage.hand_over(environment)
+        heritage.rehearsal, heritage.options = True, self._options
         self._deadline = time.monotonic() + _MOST_SECONDS
-        # What it says goes to the log through us: it would write over the beginning of a file.
-        self._said = os.memfd_create("rehearsal")
         try:
+            # What it says goes to the log through us: it would write over the beginning of a file.
             self._rehearsal = subprocess.Popen(
                 _command(),
-                env=environment,
-                cwd=self._directory,
+                env=heritage.hand_over(self._context.environment),
+                cwd=self._context.started_in,
                 pass_fds=heritage.descriptors,
                 stdin=subprocess.DEVNULL,
                 stdout=self._said,
                 stderr=self._said,
             )
         except OSError as error:
-            os.close(self._said)
-            log.error("cannot reload: %s; going on as before", error)
+            self._give_up(str(error))
+
+    def stop(self) -> None:
+        """The program ends instead."""
+        self._is_asked_again = False
+        if self._rehearsal is not None:
+            self._rehearsal.kill()
 
     def take_end(self, pid: int, code: int) -> bool:
         """A child that is none of the others has ended. False when it is not the rehearsal."""
@@ -102,47 +107,71 @@ class Reload:
         self._rehearsal.returncode = code
         self._rehearsal = None
         said = os.pread(self._said, _MOST_SAID, 0).decode("utf-8", "replace")
-        os.close(self._said)
-        if code:
+        if self._is_asked_again:
+            self._close_files()
+            self.begin()
+        elif code:
             for line in said.splitlines():
                 log.error("%s", line)
-            log.error("cannot reload with this configuration; going on as before")
-            self._tell.is_ready("the last reload has failed; going on as before")
-            return True
-        self.is_due = True
-        for child in self._children:
-            if child.role.name == SUBSCRIPTION_SERVER and child.is_alive:
-                child.state = State.STOPPING
-                os.kill(child.pid, signal.SIGTERM)
+            self._give_up("see above")
+        else:
+            os.close(self._said)
+            self._deadline = time.monotonic() + _MOST_SECONDS
+            self.is_due = True
+            self._signal_server(signal.SIGTERM)
         return True
 
     def go_on(self) -> None:
         """Become the next program when all is ready for it. Does not return then."""
-        if time.monotonic() > self._deadline and self._rehearsal is not None:
-            log.error("the rehearsal of the reload takes too long")
+        if time.monotonic() > self._deadline:
             self._deadline = float("inf")
-            self._rehearsal.kill()
+            log.error("the reload takes too long")
+            if self._rehearsal is not None:
+                self._rehearsal.kill()
+            else:
+                self._signal_server(signal.SIGKILL)
         servers = [child for child in self._children if child.role.name == SUBSCRIPTION_SERVER]
         if self.is_due and not any(child.is_alive for child in servers):
             self._become_the_next()
 
+    def _signal_server(self, number: signal.Signals) -> None:
+        for child in self._children:
+            if child.role.name == SUBSCRIPTION_SERVER and child.is_alive:
+                child.state = State.STOPPING
+                os.kill(child.pid, number)
+
     def _become_the_next(self) -> None:
-        environment = dict(os.environ)
         heritage = self._heritage()
-        heritage.hand_over(environment)
-        heritage.keep_open()
-        # A signal that comes now is the next program's, which begins by handling it.
+        heritage.options, heritage.is_asked_again = self._options, self._is_asked_again
+        environment = heritage.hand_over(self._context.environment)
+        # A signal that comes from here on is the next program's, which begins by handling it.
         signal.pthread_sigmask(signal.SIG_BLOCK, self._signals)
         try:
-            os.chdir(self._directory)
+            if self._are_signals_waiting():
+                return  # what came before is for us, and may be the order to end
+            heritage.keep_open()
+            os.chdir(self._context.started_in)
             os.execve(sys.executable, _command(), environment)
         except OSError as error:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, self._signals)
-            log.error("cannot reload: %s; going on as before", error)
             self.is_due = False
+            os.close(self._options)
+            self._tell.is_ready("the last reload has failed; going on as before")
+            log.error("cannot reload: %s; going on as before", error)
             for child in self._children:
                 if child.state is State.ENDED:
                     child.state = State.WAITING
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, self._signals)
+
+    def _give_up(self, why: str) -> None:
+        self._close_files()
+        self._deadline = float("inf")
+        log.error("cannot reload with this configuration; going on as before (%s)", why)
+        self._tell.is_ready("the last reload has failed; going on as before")
+
+    def _close_files(self) -> None:
+        os.close(self._said)
+        os.close(self._options)
 
 
 def _times(files: Sequence[str]) -> list[int]:

@@ -8,7 +8,7 @@ import pwd
 import socket
 import stat
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import psutil
 
@@ -29,15 +29,23 @@ class BindError(Exception):
 class Sockets:
     """All sockets of one configuration, and the files that some of them left."""
 
-    def __init__(self, options: Options, former: Mapping[str, Sequence[int]] | None = None) -> None:
-        """former are the descriptors of sockets from before a reload, as bound has them."""
+    def __init__(
+        self,
+        options: Options,
+        former: Mapping[str, Sequence[int]] | None = None,
+        given: Collection[int] = (),
+    ) -> None:
+        """former are the descriptors of sockets from before a reload, as bound has them; given, of those, are
+        somebody else's."""
+        self.given = set(given)
         self._options = options.sockets
         self._former = {name: list(fds) for name, fds in (former or {}).items()}
         self.bound: dict[str, list[int]] = {}
         """Descriptors of all sockets, by kind and configured address."""
         self._credentials = options.subscription.credentials
         self._files: list[tuple[str, int]] = []
-        """Path and inode of the UNIX sockets made here."""
+        """Path and inode of the UNIX sockets made here; the next one of those from before a reload."""
+        self._kept_files: list[tuple[str, int]] = []
         self.shared: list[Listener] = []
 
     def bind_shared(self) -> None:
@@ -65,9 +73,15 @@ class Sockets:
             for fd in fds:
                 os.close(fd)
 
+    def remove_files(self) -> None:
+        """It was only to see whether they can be bound."""
+        for path, _ in self._files:
+            os.unlink(path)
+
     def files(self) -> list[str]:
         """The UNIX sockets made here, but for those that somebody has put another in the place of."""
-        return [path for path, inode in self._files if os.path.exists(path) and os.stat(path).st_ino == inode]
+        files = [*self._files, *self._kept_files]
+        return [path for path, inode in files if os.path.exists(path) and os.stat(path).st_ino == inode]
 
     def _listen(self, text: str, deferred: bool) -> Listener:
         binding = parse_binding(text)
@@ -79,20 +93,23 @@ class Sockets:
         """The socket from before a reload, or a manager's, whose queue goes on, or a new one."""
         name = f"{kind} {text}"
         former = self._former.get(name) or self._former.get(f"{kind} {_in_full(text)}")
-        if former:
-            sock = socket.socket(fileno=former.pop(0))
-            sock.setblocking(False)
-            if kind == "stream":
-                sock.listen(self._options.listen)
-            else:
-                self._prepare_datagrams(sock)
-            listener = Listener(show(sock.getsockname()), sock, text.startswith("fd://"))
-            path = os.path.abspath(listener.name)
-            if sock.family == socket.AF_UNIX and os.path.exists(path):
-                self._files.append((path, os.stat(path).st_ino))
-        else:
-            listener = _name_errors(text, make)
+        listener = self._again(kind, text, former.pop(0)) if former else _name_errors(text, make)
         self.bound.setdefault(name, []).append(listener.socket.fileno())
+        return listener
+
+    def _again(self, kind: str, text: str, fd: int) -> Listener:
+        """A socket that is bound already."""
+        sock = socket.socket(fileno=fd)
+        sock.setblocking(False)
+        if kind == "stream":
+            sock.listen(self._options.listen)
+        else:
+            self._prepare_datagrams(sock)
+        is_given = fd in self.given or text.startswith("fd://")
+        listener = Listener(show(sock.getsockname()), sock, is_given)
+        path = os.path.abspath(listener.name)
+        if sock.family == socket.AF_UNIX and not is_given and os.path.exists(path):
+            self._kept_files.append((path, os.stat(path).st_ino))
         return listener
 
     def _stream(self, binding: Binding, deferred: bool) -> Listener:

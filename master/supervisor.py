@@ -5,6 +5,7 @@ Signal handlers do nothing but wake the loop; everything happens in it, one thin
 
 import logging
 import os
+import select
 import selectors
 import signal
 import socket
@@ -35,6 +36,9 @@ ROUTERS = 1
 
 _BACKLOG_TIME = 1.0
 """Seconds that router workers have to take what waits in the backlogs when they are stopped."""
+
+_MOST_STANDSTILL = 30.0
+"""Seconds after a reload in which nothing is announced, while the new router workers do not come up."""
 
 _AT_ONCE = 5.0
 """Seconds that children have to end when they are told to end at once."""
@@ -80,18 +84,20 @@ class Supervisor:
         """Of the roles that are being stopped."""
         self._deadline = float("inf")
         self._harakiri = Harakiri(context)
+        self._born = time.monotonic()
         self._former = former
+        self._wanted = context.options.router.processes
         self._processes = 0
         """Router workers that a reload is to make, 0 for as many as are configured then."""
         self._manager = Manager(os.environ)
         self._waits_for_table = any(role.after == SUBSCRIPTION_SERVER for role in roles)
         self._heritage = heritage
         self._reload = Reload(
+            context,
             self._children,
             self._with_children,
-            context.started_in,
             _SIGNALS,
-            context.options.master.touch_reload,
+            self._are_signals_waiting,
             self._manager,
         )
         self._selector = selectors.DefaultSelector()
@@ -113,7 +119,8 @@ class Supervisor:
             if self._stop_signal is not None and not self._go_on_stopping():
                 return self._exit_code
             if self._stop_signal is None:
-                self._reload.begin_if_touched()
+                if self._reload.begin_if_touched():
+                    self._begin_reload(0)
                 self._reload.go_on()
             self._former.go_on(time.monotonic())
             self._manager.go_on(time.monotonic())
@@ -167,7 +174,10 @@ class Supervisor:
 
     def _is_the_table_kept(self) -> bool:
         """Whether nothing may change in the table: former router workers, which do not hear of it, accept."""
-        return self._reload.is_due or (self._former.are_serving and not self._waits_for_table)
+        if self._reload.is_due:
+            return True
+        waited = time.monotonic() - self._born
+        return self._former.are_serving and not self._waits_for_table and waited < _MOST_STANDSTILL
 
     def _may_start(self, role: Role) -> bool:
         return all(child.was_ready for child in self._children if child.role.name == role.after)
@@ -183,9 +193,11 @@ class Supervisor:
             child.was_ready or (child.role.name == SUBSCRIPTION_SERVER and not self._waits_for_table)
             for child in self._children
         ):
-            self._former.replace(time.monotonic() + self._context.options.master.mercy)
+            # Requests are sent to the former application until the table names the new one.
+            self._former.replace(time.monotonic() + self._context.options.master.mercy, but="app worker")
         if not self._all_ready and all(child.was_ready for child in self._children):
             self._all_ready = True
+            self._former.replace(time.monotonic() + self._context.options.master.mercy)
             log.info("ready")
             self._on_ready()
             self._manager.is_ready(f"{len(self._children)} processes")
@@ -204,15 +216,19 @@ class Supervisor:
                 case signal.SIGHUP:
                     self._begin_reload(0)
                 case signal.SIGTTIN:
-                    self._begin_reload(self._context.options.router.processes + 1)
+                    self._begin_reload(self._wanted + 1)
                 case signal.SIGTTOU:
-                    self._begin_reload(max(self._context.options.router.processes - 1, 1))
+                    self._begin_reload(max(self._wanted - 1, 1))
 
     def _begin_reload(self, processes: int) -> None:
         """With so many router workers; 0 for as many as are configured."""
         if self._stop_signal is None:
             self._processes = processes
+            self._wanted = processes or self._context.options.router.processes
             self._reload.begin()
+
+    def _are_signals_waiting(self) -> bool:
+        return bool(select.select([self._signal_reader], [], [], 0)[0])
 
     def _with_children(self) -> Heritage:
         """What the next program gets."""
@@ -269,6 +285,7 @@ class Supervisor:
         log.info("stopping %s...", words[how])
         self._manager.is_stopping()
         self._former.stop(how)
+        self._reload.stop()
         self._stop_signal = how
         mercy = self._context.options.master.mercy if how is signal.SIGTERM else _AT_ONCE
         self._deadline = time.monotonic() + mercy
@@ -279,6 +296,7 @@ class Supervisor:
         """See to it that the next rank is told to end when the one before is gone. False when all are."""
         if time.monotonic() >= self._deadline and self._stop_signal is not signal.SIGKILL:
             log.warning("some children did not end in time")
+            self._former.stop(signal.SIGKILL)
             self._stop_signal = signal.SIGKILL
             self._deadline = float("inf")
             self._signal_rank()

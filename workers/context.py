@@ -39,6 +39,8 @@ class Context:
     state: SharedState
     started_in: str = field(default_factory=os.getcwd)
     """The directory that relative paths on the command line count from."""
+    environment: dict[str, str] = field(default_factory=lambda: dict(os.environ))
+    """That the program was started with."""
     name: str = field(default_factory=lambda: secrets.token_hex(4))
     """Tells this program from all others that announcements come by."""
     caches: dict[str, Cache] = field(default_factory=dict)

@@ -22,7 +22,7 @@ from typing import NamedTuple
 from fastrouter.cache.definition import CacheError, Definition
 from fastrouter.halves import HEAD, Halves
 
-__all__ = ["Cache", "Item", "number_in"]
+__all__ = ["Cache", "Item", "check_store", "number_in"]
 
 log = logging.getLogger("fastrouter")
 
@@ -85,8 +85,8 @@ class Cache:
         self.definition = definition
         self.name = definition.name
         self._readers = readers
-        half = HEAD.size + _ITEM.size + definition.keysize + definition.blocksize
-        cells = _HEADER + _RING + definition.items
+        half = _half(definition)
+        cells = _cells(definition)
         size = 8 * cells + 2 * half * definition.items
         fits = fd >= 0 and os.fstat(fd).st_size == size
         self.fd = fd if fits else _open(definition, size)
@@ -319,6 +319,25 @@ class Cache:
             self._publish(slot, b"")
 
 
+def check_store(definition: Definition) -> None:
+    """Raises CacheError and OSError when a cache could not be made, for reasons of its file."""
+    if definition.store:
+        there = os.path.exists(definition.store)
+        size = 8 * _cells(definition) + 2 * _half(definition) * definition.items
+        os.close(_open_store(definition, size))
+        if not there:
+            os.unlink(definition.store)
+
+
+def _half(definition: Definition) -> int:
+    """Bytes of one record."""
+    return HEAD.size + _ITEM.size + definition.keysize + definition.blocksize
+
+
+def _cells(definition: Definition) -> int:
+    return _HEADER + _RING + definition.items
+
+
 def _now() -> int:
     return int(time.time())  # noqa: TID251 - an expiry is an absolute time, on the wire and in a store
 
@@ -328,15 +347,18 @@ def _open(definition: Definition, size: int) -> int:
         fd = os.memfd_create(f"cache {definition.name}")
         os.ftruncate(fd, size)
         return fd
-    fd = os.open(definition.store, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    there = os.fstat(fd).st_size
-    if there not in (0, size):
-        if not definition.store_delete:
-            os.close(fd)
-            raise CacheError(
-                f"{definition.store} is the store of another cache; give store_delete to replace it"
-            )
+    fd = _open_store(definition, size)
+    if os.fstat(fd).st_size not in (0, size):
         log.warning("%s is the store of a cache of another size: it is begun anew", definition.store)
         os.ftruncate(fd, 0)
     os.posix_fallocate(fd, 0, size)  # a full disk is to be noticed now, and not in the middle of a write
+    return fd
+
+
+def _open_store(definition: Definition, size: int) -> int:
+    """Raises CacheError when it is another's, and may not be deleted."""
+    fd = os.open(definition.store, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    if os.fstat(fd).st_size not in (0, size) and not definition.store_delete:
+        os.close(fd)
+        raise CacheError(f"{definition.store} is the store of another cache; give store_delete to replace it")
     return fd

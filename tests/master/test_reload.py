@@ -1,5 +1,6 @@
 """SIGHUP: the program is loaded anew, and nothing is lost but what is not configured any more."""
 
+import json
 import os
 import signal
 
@@ -10,9 +11,11 @@ from harness import (
     HeldNode,
     Program,
     Router,
+    connect,
     descriptors,
     in_threads,
     load,
+    read_all,
     request,
     send_announcement,
     wait_until,
@@ -126,6 +129,7 @@ def test_a_changed_configuration(tmp_path, node):
         ("fastrouter-processes = many", "expected a whole number"),
         ("fastrouter-proceses = 2", "did you mean"),
         ("fastrouter = 192.0.2.1:80", "cannot bind 192.0.2.1:80"),
+        ("cache2 = name=c,items=10,store=/no/such/place/x", "cannot start: .*No such file"),
         ("fastrouter-use-code-string = 0:/dev/null.py:x", "there is no such file"),
         ("socket = 127.0.0.1:0\nmodule = no_such_module_anywhere", "No module named"),
     ],
@@ -218,6 +222,55 @@ def test_one_worker_more_and_less(tmp_path, node):
         assert all(answer.endswith(node.address.encode()) for answer in answers)
 
 
+def test_what_was_rehearsed_is_what_runs(tmp_path, node):
+    """Not what is in the file a moment later."""
+    (tmp_path / "app.py").write_text(
+        "import threading\nthreading.Event().wait(1)\ndef application(e, s): s('200 OK', []); return [b'']\n"
+    )
+    app = ("socket = 127.0.0.1:0", f"wsgi-file = {tmp_path}/app.py")
+    with Reloaded(tmp_path, *BASE) as router:
+        router.announce("foo.com", node.address)
+        router.configure(*BASE, *app)
+        router.process.send_signal(signal.SIGHUP)
+        router.wait_for("subscription server is gone", limit=30)
+        router.configure("nonsense")
+        router.wait_for("^ready$", 2, limit=30)
+        router.process.send_signal(signal.SIGHUP)
+        router.wait_for("going on as before")
+        assert request(router.address).endswith(node.address.encode())
+
+
+def test_asked_again_during_a_rehearsal(tmp_path, node):
+    """The last one counts."""
+    (tmp_path / "app.py").write_text(
+        "import threading\nthreading.Event().wait(1)\ndef application(e, s): s('200 OK', []); return [b'']\n"
+    )
+    app = ("socket = 127.0.0.1:0", f"wsgi-file = {tmp_path}/app.py")
+    with Reloaded(tmp_path, *BASE) as router:
+        router.announce("foo.com", node.address)
+        router.configure(*BASE, *app)
+        router.process.send_signal(signal.SIGHUP)
+        router.wait_for("^reloading")
+        router.configure("nonsense")
+        router.process.send_signal(signal.SIGHUP)
+        router.wait_for("going on as before", limit=30)
+        assert router.output.count("spawned fastrouter-master") == 1
+        assert request(router.address).endswith(node.address.encode())
+
+
+def test_a_rehearsal_ends_with_the_program(tmp_path):
+    (tmp_path / "app.py").write_text("import threading\nthreading.Event().wait(600)\n")
+    with Reloaded(tmp_path, *BASE) as router:
+        router.configure(*BASE, "socket = 127.0.0.1:0", f"wsgi-file = {tmp_path}/app.py")
+        before = len(psutil.Process(router.pid).children())
+        router.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: len(psutil.Process(router.pid).children()) > before, "a rehearsal")
+        family = psutil.Process(router.pid).children()
+        assert router.stop() == 0
+        gone, alive = psutil.wait_procs(family, 5)
+        assert not alive
+
+
 def test_a_touched_file(tmp_path):
     touched = tmp_path / "touch"
     with Reloaded(tmp_path, *BASE, f"touch-reload = {touched}") as router:
@@ -262,6 +315,30 @@ def test_a_cache_keeps_its_items(tmp_path, node):
         router.configure(*lines[:3])
         router.reload()
         assert request(router.address).endswith(node.address.encode())
+
+
+def test_a_node_keeps_its_counts_and_requests(tmp_path):
+    with Reloaded(tmp_path, *BASE, "fastrouter-stats = 127.0.0.1:0") as router, HeldNode() as busy:
+        router.announce("foo.com", busy.address)
+
+        def figures():
+            address = [line for line in router.lines if "stats server enabled" in line][-1].split()[6]
+            with connect(address) as sock:
+                return json.loads(read_all(sock))["subscriptions"][0]["nodes"][0]
+
+        def ask(number):
+            if number == 0:
+                return request(router.address)
+            busy.entered.wait(5)
+            router.process.send_signal(signal.SIGHUP)
+            router.wait_for("^ready$", 2)
+            assert figures()["ref"] == 1 and figures()["requests"] == 1
+            busy.release.set()
+            router.wait_for("router worker from before the reload is gone", 2)
+            assert figures()["ref"] == 0 and figures()["tx"] > 0
+            return b""
+
+        assert in_threads(2, ask)[0].endswith(b"served")
 
 
 def test_unix_sockets_and_vacuum(tmp_path, node):
