@@ -87,30 +87,45 @@ class Sockets:
         binding = parse_binding(text)
         if isinstance(binding, Shared):
             return self.shared[binding.number]
-        return self._bound("stream", text, lambda text: self._stream(binding, deferred))
+        return self._bound("stream", text, lambda text: self._stream(binding, deferred), deferred)
 
-    def _bound(self, kind: str, text: str, make: Callable[[str], Listener]) -> Listener:
+    def _bound(
+        self, kind: str, text: str, make: Callable[[str], Listener], deferred: bool = False
+    ) -> Listener:
         """The socket from before a reload, or a manager's, whose queue goes on, or a new one."""
         name = f"{kind} {text}"
         former = self._former.get(name) or self._former.get(f"{kind} {_in_full(text)}")
-        listener = self._again(kind, text, former.pop(0)) if former else _name_errors(text, make)
+        again = self._again(kind, text, former.pop(0), deferred) if former else None
+        listener = again or _name_errors(text, make)
         self.bound.setdefault(name, []).append(listener.socket.fileno())
         return listener
 
-    def _again(self, kind: str, text: str, fd: int) -> Listener:
-        """A socket that is bound already."""
+    def _again(self, kind: str, text: str, fd: int, deferred: bool) -> Listener | None:
+        """A socket that is bound already; None when nobody can reach it any more."""
         sock = socket.socket(fileno=fd)
-        sock.setblocking(False)
-        if kind == "stream":
-            sock.listen(self._options.listen)
-        else:
-            self._prepare_datagrams(sock)
         is_given = fd in self.given or text.startswith("fd://")
         listener = Listener(show(sock.getsockname()), sock, is_given)
-        path = os.path.abspath(listener.name)
-        if sock.family == socket.AF_UNIX and not is_given and os.path.exists(path):
+        if sock.family == socket.AF_UNIX and not is_given and not listener.name.startswith("@"):
+            path = os.path.abspath(listener.name)
+            if not os.path.exists(path):
+                sock.close()
+                return None
             self._kept_files.append((path, os.stat(path).st_ino))
+            if kind == "stream":
+                _set_access(path, self._options)
+        sock.setblocking(False)
+        if kind == "datagram":
+            self._prepare_datagrams(sock)
+            return listener
+        sock.listen(self._options.listen)
+        if sock.family != socket.AF_UNIX and not is_given:
+            self._defer(sock, deferred)
         return listener
+
+    def _defer(self, sock: socket.socket, deferred: bool) -> None:
+        """Have connections accepted when they carry data, or at once."""
+        wait = self._options.socket_timeout if deferred and not self._options.no_defer_accept else 0
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, wait)
 
     def _stream(self, binding: Binding, deferred: bool) -> Listener:
         if isinstance(binding, Inherited):
@@ -136,8 +151,7 @@ class Sockets:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         if self._options.freebind:
             sock.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
-        if deferred and not self._options.no_defer_accept:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, self._options.socket_timeout)
+        self._defer(sock, deferred)
         sock.bind(address)
         sock.listen(self._options.listen)
         return sock

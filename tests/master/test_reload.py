@@ -361,6 +361,19 @@ def test_unix_sockets_and_vacuum(tmp_path, node):
         assert not any(path.exists() for path in paths)
 
 
+def test_sockets_are_as_they_are_configured_now(tmp_path, node):
+    path = tmp_path / "router.sock"
+    lines = (f"fastrouter = {path}", "fastrouter-subscription-server = 127.0.0.1:0")
+    with Reloaded(tmp_path, *lines, "chmod-socket = 600") as router:
+        router.announce("foo.com", node.address)
+        router.configure(*lines, "chmod-socket = 666")
+        router.reload()
+        assert os.stat(path).st_mode & 0o777 == 0o666
+        path.unlink()
+        router.reload()
+        assert request(str(path)).endswith(node.address.encode()), "it is there again"
+
+
 def test_a_killed_master_takes_former_and_new_children_along(tmp_path):
     with Reloaded(tmp_path, *BASE) as router, HeldNode() as busy:
         router.announce("foo.com", busy.address)
