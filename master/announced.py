@@ -66,6 +66,9 @@ class Announced:
         self._loop.handle_signals(handlers)
         self._go_on((-1, 0))
         self._loop.run()
+        signal.setitimer(
+            signal.ITIMER_REAL, 0
+        )  # at its end the interpreter gives the signal no handler any more
         assert self._code is not None
         return self._code if self._code >= 0 else 128 - self._code
 

@@ -86,6 +86,12 @@ def resolver(monkeypatch):
         loop.run()
         return changes.pop()
 
+    def moment():
+        loop.running = True
+        loop.pause(lambda event: setattr(loop, "running", False))
+        loop.run()
+
+    turn.moment = moment
     return resolver, names, turn
 
 
@@ -96,15 +102,15 @@ def test_a_name_changes_its_meaning(resolver):
     assert turn() == "app"
     assert resolver.numeric("app", 80) == "10.0.0.1:80"
     names["app"] = ("10.0.0.2", "10.0.0.1")
-    resolver.tick()
     names["other"] = ("fd00::1",)
     assert resolver.numeric("other", 80) is None
-    assert turn() == "other", "another order is no change"
-    assert resolver.numeric("app", 80) == "10.0.0.1:80"
+    assert turn() == "other"
     assert resolver.numeric("other", 80) == "[fd00::1]:80"
-    names["app"] = ("10.0.0.3",)
     resolver.tick()
-    assert turn() == "app"
+    names["app"] = ("10.0.0.3",)
+    while resolver.numeric("app", 80) == "10.0.0.1:80":  # another order is no change, another address is
+        resolver.tick()
+        turn.moment()
     assert resolver.numeric("app", 80) == "10.0.0.3:80"
 
 
