@@ -66,9 +66,8 @@ class Announced:
         self._loop.handle_signals(handlers)
         self._go_on((-1, 0))
         self._loop.run()
-        signal.setitimer(
-            signal.ITIMER_REAL, 0
-        )  # at its end the interpreter gives the signal no handler any more
+        # At its end the interpreter takes the handlers away, and the next tick would kill it.
+        signal.setitimer(signal.ITIMER_REAL, 0)
         assert self._code is not None
         return self._code if self._code >= 0 else 128 - self._code
 
@@ -197,6 +196,5 @@ class Announced:
             modifier1=subscription.modifier1,
             modifier2=subscription.modifier2,
             cores=self._options.cores,
-            weight=self._options.weight,
             notify=self._options.notify,
         )

@@ -3,7 +3,7 @@
 import logging
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from fastrouter.succession import Succession
 
@@ -15,12 +15,9 @@ log = logging.getLogger("fastrouter")
 class Former:
     """Knows them until the last one is gone."""
 
-    def __init__(
-        self, roles: Mapping[str, str], descriptors: Sequence[int], succession: Succession | None
-    ) -> None:
-        """roles are theirs, by pid; descriptors are what they use; succession takes over their counts."""
+    def __init__(self, roles: Mapping[str, str], succession: Succession | None) -> None:
+        """roles are theirs, by pid; succession takes over their counts."""
         self.roles = dict(roles)
-        self._descriptors = list(descriptors)
         self._succession = succession
         self._are_ending = False
         self._deadline = float("inf")
@@ -67,8 +64,6 @@ class Former:
             if self._succession is not None:
                 self._succession.end()
                 self._succession = None
-            while self._descriptors:
-                os.close(self._descriptors.pop())
         return True
 
 

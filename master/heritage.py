@@ -49,8 +49,6 @@ class Heritage:
     """Those of the sockets that somebody else has bound."""
     is_asked_again: bool = False
     """Another reload is wanted."""
-    kept: list[int] = field(default_factory=list)
-    """Pipes that the former children still write to."""
     children: dict[str, str] = field(default_factory=dict)
     """The roles of the former children, by pid."""
 
@@ -63,7 +61,7 @@ class Heritage:
     def descriptors(self) -> list[int]:
         sockets = [fd for fds in self.sockets.values() for fd in fds]
         single = [fd for fd in (self.state, self.options, self.log) if fd >= 0]
-        return [*sockets, *single, *self.caches.values(), *self.kept]
+        return [*sockets, *single, *self.caches.values()]
 
     def hand_over(self, environment: Mapping[str, str]) -> dict[str, str]:
         """An environment that says what the descriptors are to a program that is started with it."""

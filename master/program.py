@@ -43,6 +43,7 @@ def run(options: Options, heritage: Heritage) -> int:
 
     Raises BindError, CacheError and OSError when it cannot start.
     """
+    given = activated_sockets(os.environ)
     started_in, environment = os.getcwd(), dict(os.environ)
     options.router.processes = heritage.processes or options.router.processes
     master = options.master
@@ -54,7 +55,6 @@ def run(options: Options, heritage: Heritage) -> int:
     # Relative to where the program was started; all else is relative to where it goes.
     log_path = os.path.abspath(path) if (path := master.daemonize or options.log.logto) else ""
     pidfile = os.path.abspath(master.pidfile) if master.pidfile else ""
-    given = {} if heritage.is_there else activated_sockets(os.environ)
     sockets = Sockets(
         options, heritage.sockets or given, {*heritage.given, *(fd for fds in given.values() for fd in fds)}
     )
@@ -134,7 +134,7 @@ def _take_over(context: Context, heritage: Heritage) -> Former:
             log.error("%d nodes found no room in the table (subscription-max-nodes)", succession.left_out)
     elif heritage.is_there:
         os.close(heritage.state)
-    return Former(heritage.children, heritage.kept, succession)
+    return Former(heritage.children, succession)
 
 
 def _heritage(context: Context, sockets: Sockets, log_fd: int) -> Heritage:
@@ -143,7 +143,6 @@ def _heritage(context: Context, sockets: Sockets, log_fd: int) -> Heritage:
     caches = {name: cache.fd for name, cache in context.caches.items()}
     if context.signed_times is not None:
         caches[SIGNED_TIMES] = context.signed_times.fd
-    pipes = [context.failures, *context.deltas]
     return Heritage(
         format=FORMAT,
         name=context.name,
@@ -156,7 +155,6 @@ def _heritage(context: Context, sockets: Sockets, log_fd: int) -> Heritage:
         apps=layout.apps,
         first_slot=context.options.router.configured_slots,
         caches=caches,
-        kept=[fd for pipe in pipes if pipe is not None for fd in (pipe.reader, pipe.writer)],
     )
 
 

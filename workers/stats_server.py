@@ -88,8 +88,7 @@ class StatsServer:
         # Where a request lies unread, closing at once would take back what was just sent.
         try:
             reader.shutdown(socket.SHUT_WR)
-            while reader.recv(65536):
-                pass
+            reader.recv(65536)
         except OSError:
             pass
         reader.close()

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import threading
 
 import psutil
 import pytest
@@ -222,12 +223,46 @@ def test_one_worker_more_and_less(tmp_path, node):
         assert all(answer.endswith(node.address.encode()) for answer in answers)
 
 
+def slow_application(place, seconds):
+    """The lines for an application that takes so long to load."""
+    (place / "app.py").write_text(
+        f"import threading\nthreading.Event().wait({seconds})\n"
+        "def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'']\n"
+    )
+    return "socket = 127.0.0.1:0", f"wsgi-file = {place}/app.py"
+
+
+def test_a_session_over_several_reloads(tmp_path):
+    """Its worker has nobody to hear from any more, and waits quietly."""
+    with Reloaded(tmp_path, *BASE) as router, HeldNode() as busy:
+        router.announce("foo.com", busy.address)
+        workers = [psutil.Process(pid) for pid in router.pids("router worker", 2)]
+
+        def ask(number):
+            if number == 0:
+                return request(router.address)
+            busy.entered.wait(5)
+            for count in (2, 3):
+                router.process.send_signal(signal.SIGHUP)
+                router.wait_for("^ready$", count)
+            (old,) = wait_until(lambda: [one for one in alive() if len(alive()) == 1], "the idle one to go")
+            before = sum(old.cpu_times()[:2])
+            threading.Event().wait(1)
+            spent = sum(old.cpu_times()[:2]) - before
+            busy.release.set()
+            return spent
+
+        def alive():
+            return [one for one in workers if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+
+        answer, spent = in_threads(2, ask)
+        assert answer.endswith(b"served")
+        assert spent < 0.3
+
+
 def test_what_was_rehearsed_is_what_runs(tmp_path, node):
     """Not what is in the file a moment later."""
-    (tmp_path / "app.py").write_text(
-        "import threading\nthreading.Event().wait(1)\ndef application(e, s): s('200 OK', []); return [b'']\n"
-    )
-    app = ("socket = 127.0.0.1:0", f"wsgi-file = {tmp_path}/app.py")
+    app = slow_application(tmp_path, 1)
     with Reloaded(tmp_path, *BASE) as router:
         router.announce("foo.com", node.address)
         router.configure(*BASE, *app)
@@ -242,10 +277,7 @@ def test_what_was_rehearsed_is_what_runs(tmp_path, node):
 
 def test_asked_again_during_a_rehearsal(tmp_path, node):
     """The last one counts."""
-    (tmp_path / "app.py").write_text(
-        "import threading\nthreading.Event().wait(1)\ndef application(e, s): s('200 OK', []); return [b'']\n"
-    )
-    app = ("socket = 127.0.0.1:0", f"wsgi-file = {tmp_path}/app.py")
+    app = slow_application(tmp_path, 1)
     with Reloaded(tmp_path, *BASE) as router:
         router.announce("foo.com", node.address)
         router.configure(*BASE, *app)
@@ -259,9 +291,8 @@ def test_asked_again_during_a_rehearsal(tmp_path, node):
 
 
 def test_a_rehearsal_ends_with_the_program(tmp_path):
-    (tmp_path / "app.py").write_text("import threading\nthreading.Event().wait(600)\n")
     with Reloaded(tmp_path, *BASE) as router:
-        router.configure(*BASE, "socket = 127.0.0.1:0", f"wsgi-file = {tmp_path}/app.py")
+        router.configure(*BASE, *slow_application(tmp_path, 600))
         before = len(psutil.Process(router.pid).children())
         router.process.send_signal(signal.SIGHUP)
         wait_until(lambda: len(psutil.Process(router.pid).children()) > before, "a rehearsal")

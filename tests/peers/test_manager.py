@@ -80,7 +80,7 @@ def test_sockets_of_the_manager(tmp_path, node):
             return program
 
         send_announcement(server, Announcement("foo.com", node.address))
-        for _ in range(2):
+        for end in (signal.SIGTERM, signal.SIGKILL):
             with start() as program:
                 program.wait_for("^ready$")
                 program.wait_for("foo.com => new node")
@@ -88,7 +88,7 @@ def test_sockets_of_the_manager(tmp_path, node):
                 program.process.send_signal(signal.SIGHUP)
                 program.wait_for("^ready$", 2)
                 assert request(address).endswith(node.address.encode())
-                program.process.send_signal(signal.SIGKILL)
+                program.process.send_signal(end)
                 wait_until(lambda program=program: program.process.poll() is not None, "the end")
             send_announcement(server, Announcement("foo.com", node.address))
 

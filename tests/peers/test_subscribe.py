@@ -5,9 +5,11 @@ import os
 import pty
 import re
 import signal
+import socket
 import subprocess
 import termios
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -31,6 +33,7 @@ from harness import (
 from signing import Ed25519Pair, KeyPair
 
 import fastrouter.announce
+from fastrouter.subscription import Announcement, parse_announcement
 from workers.announcer import Announcer
 
 SUBSCRIBE = BIN / "fastrouter-subscribe"
@@ -303,6 +306,34 @@ def test_options_hold_for_uwsgis_notations_too(tmp_path):
             router.wait_for("foo.com => new node", limit=2 * LIMIT)
             request(router.address)
             assert node.packets[-1][0] == 7
+
+
+def test_every_option_of_an_announcement_arrives():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server, FakeNode() as node:
+        server.bind(("127.0.0.1", 0))
+        server.settimeout(LIMIT)
+        with Program(
+            SUBSCRIBE, f"-s127.0.0.1:{server.getsockname()[1]}", "-kfoo.com", f"-a{node.address}", "--modifier1=1", "--modifier2=2",
+            "--weight=3", "--backup=4", "--algo=lrc", "--max-conns=5", "--cores=6", "--notify=/run/n", "--drain=0",
+        ) as program:  # fmt: skip
+            expected = Announcement(
+                "foo.com",
+                node.address,
+                modifier1=1,
+                modifier2=2,
+                weight=3,
+                backup=4,
+                algorithm="lrc",
+                max_conns=5,
+                cores=6,
+                notify="/run/n",
+            )
+            assert parse_announcement(server.recv(4096)) == expected
+            assert program.stop() == 0
+            last = [parse_announcement(server.recv(4096))]
+            while not last[-1].unsubscribe:
+                last.append(parse_announcement(server.recv(4096)))
+            assert last[-2] == replace(expected, drain=True)
 
 
 def test_ping(uwsgi, app):
