@@ -66,6 +66,11 @@ class Table:
     ACCEPTED: Final = 3
     REFUSED: Final = 4
     """The first of as many cells as there are reasons (subscription.Reason)."""
+    PAUSED: Final = 30
+    """1 while router workers are to accept nothing, and the application is not to be announced. This and
+    the next are written by the master."""
+    SILENT: Final = 31
+    """1 while announcers are to send nothing at all."""
     END: Final = _HEADER_CELLS
 
 

@@ -1,5 +1,7 @@
 """A child process as the master sees it: what it is to do, and how it has been doing."""
 
+import os
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -22,6 +24,8 @@ class State(Enum):
     READY = "ready"
     STOPPING = "stopping"
     """Has been told to end."""
+    LEAVING = "leaving"
+    """Has been told to end, and will be replaced."""
     ENDED = "ended"
 
 
@@ -67,6 +71,16 @@ class Child:
     def is_alive(self) -> bool:
         return self.pid != 0
 
+    @property
+    def is_leaving(self) -> bool:
+        """Whether it has been told to end."""
+        return self.state in (State.STOPPING, State.LEAVING)
+
+    def told_to_end(self, number: signal.Signals, comes_back: bool = False) -> None:
+        """Tell it with a signal to end. It must be alive."""
+        self.state = State.LEAVING if comes_back else State.STOPPING
+        os.kill(self.pid, number)
+
     def forked(self, pid: int, now: float) -> None:
         self.pid, self.born, self.state = pid, now, State.STARTING
 
@@ -76,12 +90,12 @@ class Child:
 
     def died(self, now: float, code: int) -> float:
         """Note a death; returns the seconds to wait before the next fork. To end with code 0 is no crash."""
-        stopping = self.state is State.STOPPING
-        self.pid = 0
-        if stopping:
+        before, self.pid = self.state, 0
+        if before is State.STOPPING:
             self.state = State.ENDED
             return 0.0
-        self.deaths = self.deaths + 1 if code and now - self.born < _STEADY else 0
+        soon = now - self.born < _STEADY
+        self.deaths = self.deaths + 1 if code and soon and before is not State.LEAVING else 0
         delay = min(_FIRST_DELAY * 2 ** (self.deaths - 1), _LONGEST_DELAY) if self.deaths else 0.0
         self.state, self.due = State.WAITING, now + delay
         return delay

@@ -11,6 +11,7 @@ from fastrouter.config.report import check_report, help_text, ignored_line
 from fastrouter.config.resolve import Configuration, load
 from fastrouter.options import Options
 from master.heritage import Heritage
+from master.hooks import HookError
 from master.program import run
 from master.sockets import BindError
 
@@ -28,17 +29,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(*error.problems)
     if configuration.commands:
         return _answer(configuration)
-    if not configuration.options.router.addresses and not configuration.options.app.sockets:
+    if not _has_work(configuration.options):
         return _fail("there is nothing to do: give a fastrouter address or an app socket, or see --help")
     if line := ignored_line(configuration):
         print(line, file=sys.stderr)
     return _run(configuration.options, heritage)
 
 
+def _has_work(options: Options) -> bool:
+    return options.router.is_there or options.app.is_served or bool(options.sockets.zergpool)
+
+
 def _run(options: Options, heritage: Heritage) -> int:
     try:
         return run(options, heritage)
-    except (BindError, CacheError) as error:
+    except (BindError, CacheError, HookError) as error:
         return _fail(str(error))
     except OSError as error:
         return _fail(f"cannot start: {error}")

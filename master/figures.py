@@ -1,7 +1,7 @@
 """The figures that SIGUSR1 writes to the log."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import psutil
 
@@ -15,7 +15,7 @@ __all__ = ["log_figures"]
 log = logging.getLogger("fastrouter")
 
 
-def log_figures(children: Sequence[Child], context: Context) -> None:
+def log_figures(children: Iterable[Child], context: Context) -> None:
     """One line a child: its process, as the kernel sees it, and its work, as it counts it."""
     cells = context.state.cells
     refused = {reason.name.lower(): cells[Table.REFUSED + reason] for reason in Reason}

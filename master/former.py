@@ -11,34 +11,39 @@ __all__ = ["Former"]
 
 log = logging.getLogger("fastrouter")
 
+_AT_ONCE = 5.0
+"""Seconds to end for who gets no mercy."""
+
 
 class Former:
     """Knows them until the last one is gone."""
 
-    def __init__(self, roles: Mapping[str, str], succession: Succession | None) -> None:
-        """roles are theirs, by pid; succession takes over their counts."""
+    def __init__(self, roles: Mapping[str, str], succession: Succession | None, mercy: float = 0.0) -> None:
+        """roles are theirs, by pid; succession takes over their counts; mercy is their time, in seconds."""
         self.roles = dict(roles)
         self._succession = succession
         self._are_ending = False
         self._deadline = float("inf")
+        self._mercy = mercy
 
     @property
     def are_serving(self) -> bool:
         """Whether they have not been told to end."""
         return bool(self.roles) and not self._are_ending
 
-    def replace(self, deadline: float, but: str = "") -> None:
-        """Their successors are ready: they end what they have and go, at the deadline in any case.
+    def replace(self, now: float, but: str = "") -> None:
+        """Their successors are ready: they end what they have, if they get any mercy for that, and go.
 
         All but those of one role, if it is given.
         """
-        self._deadline = deadline
+        self._deadline = now + (self._mercy or _AT_ONCE)
         self._are_ending = True
         for pid, role in self.roles.items():
             if role == but:
                 continue
             # An announcer that is told to end would take its announcements back.
-            _kill(pid, signal.SIGKILL if role == "announcer" else signal.SIGTERM)
+            gently = signal.SIGTERM if self._mercy else signal.SIGINT
+            _kill(pid, signal.SIGKILL if role == "announcer" else gently)
 
     def stop(self, number: signal.Signals) -> None:
         for pid in self.roles:

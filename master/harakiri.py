@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 
 from fastrouter.shared import App, Worker
 from master.child import Child, State
@@ -39,7 +39,7 @@ class Harakiri:
         if router:
             self._limits["router worker"] = (router * _SECOND, self._of_router, "GATEWAY uWSGI fastrouter")
 
-    def kill_overdue(self, children: Sequence[Child]) -> None:
+    def kill_overdue(self, children: Iterable[Child]) -> None:
         """Kill every process that has been busy with one thing for longer than its limit."""
         if not self._limits:
             return

@@ -43,6 +43,10 @@ class Heritage:
     """Descriptors of the caches' memory, by name."""
     options: int = -1
     """Of a file for the options."""
+    fifos: dict[str, int] = field(default_factory=dict)
+    """Descriptors of the master's pipes, by path."""
+    is_brutal: bool = False
+    """The former children are to get no mercy."""
     log: int = -1
     """That log lines are written to."""
     given: list[int] = field(default_factory=list)
@@ -61,7 +65,7 @@ class Heritage:
     def descriptors(self) -> list[int]:
         sockets = [fd for fds in self.sockets.values() for fd in fds]
         single = [fd for fd in (self.state, self.options, self.log) if fd >= 0]
-        return [*sockets, *single, *self.caches.values()]
+        return [*sockets, *single, *self.caches.values(), *self.fifos.values()]
 
     def hand_over(self, environment: Mapping[str, str]) -> dict[str, str]:
         """An environment that says what the descriptors are to a program that is started with it."""

@@ -1,4 +1,4 @@
-"""Where log lines go, without ever making anybody wait.
+"""The log of all processes, which never makes anybody wait.
 
 A log that nobody reads must not stop a router. So the log is written through a descriptor of its own that
 does not block: the file behind standard error is opened anew, since to set O_NONBLOCK on the inherited one
@@ -11,24 +11,34 @@ import socket
 import stat
 import time
 
+from fastrouter.options import LogOptions
+from master.sinks import DatagramSink, FileSink, Sink, StreamSink, journal_format, plain_format, syslog_format
+
 __all__ = ["LogHandler", "set_up_logging"]
+
+log = logging.getLogger("fastrouter")
+
+_IDENTITY = "fastrouter"
+_JOURNAL = "/run/systemd/journal/socket"
+_SYSLOG = "/dev/log"
 
 
 class LogHandler(logging.Handler):
-    """Writes one line a record to a descriptor that does not block."""
+    """Writes one line a record."""
 
-    def __init__(self, fd: int, dated: bool, opened: int = -1) -> None:
-        """opened is a descriptor for the same that does not block already."""
+    def __init__(self, sink: Sink, options: LogOptions) -> None:
         super().__init__()
         self.lost = 0
         """Lines that found no room."""
-        self._dated = dated
-        self._socket: socket.socket | None = None
-        if stat.S_ISSOCK(os.fstat(fd).st_mode):
-            self._socket = socket.socket(fileno=os.dup(fd))
-            self.fd = -1
-        else:
-            self.fd = opened if opened >= 0 else _open_anew(fd)
+        self._sink = sink
+        self._dated = options.log_date
+        self._largest = options.maxsize
+        self._backup = options.backupname
+
+    @property
+    def fd(self) -> int:
+        """What a reload hands over; -1 when there is nothing."""
+        return self._sink.fd
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -40,45 +50,66 @@ class LogHandler(logging.Handler):
             return
         if self._dated:
             line = f"{time.strftime('%a %b %d %H:%M:%S %Y')} - {line}"
-        self._write(line.encode("utf-8", "backslashreplace") + b"\n")
-
-    def _write(self, data: bytes) -> None:
-        try:
-            if self._socket is not None:
-                self._socket.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
-            else:
-                os.write(self.fd, data)
-        except OSError:
+        if not self._sink.write(record.levelno, line):
             self.lost += 1
 
+    def reopen(self) -> None:
+        """Go on in a new file, where the old one was moved away. Children notice that themselves."""
+        log.info("reopening the log")
+        self._sink.reopen()
 
-def set_up_logging(path: str, dated: bool, former: int = -1) -> LogHandler:
-    """Send all log lines to the file at path, or to standard error. Raises OSError.
+    def rotate(self) -> None:
+        """Move the file away, and begin a new one."""
+        sink = self._sink
+        if not isinstance(sink, FileSink) or not sink.path:
+            log.warning("there is no log file to rotate")
+            return
+        backup = self._backup or f"{sink.path}.{time.time_ns() // 1_000_000_000}"
+        log.info("the log goes on; what was before is now %s", backup)
+        try:
+            os.rename(sink.path, backup)
+        except OSError as error:
+            log.error("cannot rename %s to %s: %s", sink.path, backup, error.strerror)
+        sink.reopen()
+
+    def rotate_if_large(self) -> None:
+        sink = self._sink
+        if self._largest and isinstance(sink, FileSink) and sink.path and sink.size > self._largest:
+            self.rotate()
+
+
+def set_up_logging(options: LogOptions, path: str, former: int = -1) -> LogHandler:
+    """Send all log lines where the options say, to the file at path, or to standard error. Raises OSError.
 
     former is the descriptor of the program before a reload, which may have had more privileges.
     """
-    if path and former >= 0 and not os.access(path, os.W_OK):
-        path = ""
-    elif path:
-        former = -1
-    if path:
-        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
-        os.dup2(fd, 1)
-        os.dup2(fd, 2)
-        os.close(fd)
+    handler = LogHandler(_sink(options, path, former), options)
     root = logging.getLogger()
-    handler = LogHandler(2, dated, former)
     root.handlers[:] = [handler]
-    root.setLevel(logging.INFO)
+    root.setLevel(options.level.upper())
     return handler
 
 
-def _open_anew(fd: int) -> int:
-    """A descriptor for the same file with flags of its own; the same descriptor where that cannot be had."""
-    try:
-        return os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return os.dup(fd)
+def _sink(options: LogOptions, path: str, former: int) -> Sink:
+    if options.journald:
+        return DatagramSink(socket.AF_UNIX, _JOURNAL, journal_format(_IDENTITY))
+    if options.syslog is not None:
+        return DatagramSink(socket.AF_UNIX, _SYSLOG, syslog_format(options.syslog or _IDENTITY))
+    if not path and options.is_datagrams:
+        host, _, port = options.logto.rpartition(":")
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return DatagramSink(family, (host.strip("[]"), int(port)), plain_format)
+    if not path:
+        is_socket = stat.S_ISSOCK(os.fstat(2).st_mode)
+        return StreamSink(2) if is_socket else FileSink(2, opened=former)
+    if former >= 0 and not os.access(path, os.W_OK):
+        return FileSink(2, path, former)
+    truncate = os.O_TRUNC if options.truncate and former < 0 else 0
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | truncate, 0o640)
+    for other in (1, 2):
+        os.dup2(fd, other)
+    os.close(fd)
+    return FileSink(2, path)
 
 
 def _escape(line: str) -> str:

@@ -4,14 +4,22 @@ import grp
 import logging
 import os
 import pwd
+from collections.abc import Sequence
+
+from master.capabilities import keep, survive_setuid
 
 __all__ = ["drop_privileges"]
 
 log = logging.getLogger("fastrouter")
 
 
-def drop_privileges(user: str, group: str) -> None:
-    """Become user and group, given by name or number; an empty one stays. Raises OSError and KeyError."""
+def drop_privileges(
+    user: str, group: str, more_groups: Sequence[str] = (), capabilities: Sequence[str] = ()
+) -> None:
+    """Become user and group, given by name or number; an empty one stays. Raises OSError and KeyError.
+
+    more_groups are had besides; capabilities are kept, and no others.
+    """
     if not user and not group:
         return
     if os.getuid() != 0:
@@ -19,7 +27,7 @@ def drop_privileges(user: str, group: str) -> None:
         return
     uid, entry = _user(user)
     if group:
-        gid = int(group) if group.isdecimal() else grp.getgrnam(group).gr_gid
+        gid = _group(group)
     else:
         gid = entry.pw_gid if entry else os.getgid()
     # The supplementary groups are root's until they are replaced; uWSGI's gateways keep them.
@@ -27,11 +35,21 @@ def drop_privileges(user: str, group: str) -> None:
         os.initgroups(entry.pw_name, gid)
     else:
         os.setgroups([gid])
+    if more_groups:
+        os.setgroups(sorted({*os.getgroups(), *map(_group, more_groups)}))
     os.setgid(gid)
     log.info("setgid() to %d", gid)
     if uid is not None:
+        if capabilities:
+            survive_setuid()
         os.setuid(uid)
         log.info("setuid() to %d", uid)
+        if capabilities:
+            keep(capabilities)
+
+
+def _group(group: str) -> int:
+    return int(group) if group.isdecimal() else grp.getgrnam(group).gr_gid
 
 
 def _user(user: str) -> tuple[int | None, pwd.struct_passwd | None]:

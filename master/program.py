@@ -4,34 +4,31 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
 from typing import NoReturn
 
-from fastrouter.config.option import declared
-from fastrouter.options import Options, SubscriptionOptions
-from fastrouter.shared import FORMAT, Layout, SharedState
+from fastrouter.options import Options
+from fastrouter.shared import FORMAT, Layout, SharedState, Table
+from fastrouter.subscriber import parse_subscriptions
 from fastrouter.succession import Succession
+from master.banner import announce_start
 from master.caches import SIGNED_TIMES, fill_caches, make_caches, make_signed_times
+from master.capabilities import forbid_new, let_go_of_exec
 from master.child import Role
 from master.daemon import Daemon
+from master.fifo import Fifo
 from master.former import Former
 from master.heritage import Heritage
-from master.logs import set_up_logging
+from master.hooks import HookError, run_hooks
+from master.logs import LogHandler, set_up_logging
 from master.manager import activated_sockets
 from master.privileges import drop_privileges
 from master.rehearsal import rehearse
-from master.reload import SUBSCRIPTION_SERVER
-from master.sockets import Sockets
-from master.supervisor import PID, ROUTERS, Supervisor
-from workers.app import run_app
-from workers.appannouncer import run_announcer
+from master.roles import ROUTER, roles
+from master.sockets import BindError, Sockets
+from master.supervisor import PID, Supervisor
 from workers.configured import named_slots
 from workers.context import Context, Pipe
 from workers.process import die_with_parent, set_title
-from workers.router import run_router
-from workers.script import run_script
-from workers.stats_server import run_stats_server
-from workers.subscription_server import run_subscription_server
 
 __all__ = ["run"]
 
@@ -41,8 +38,9 @@ log = logging.getLogger("fastrouter")
 def run(options: Options, heritage: Heritage) -> int:
     """Run until stopped; heritage is what the program before a reload has left. Returns the exit code.
 
-    Raises BindError, CacheError and OSError when it cannot start.
+    Raises BindError, CacheError, HookError and OSError when it cannot start.
     """
+    logging.basicConfig(format="%(message)s", level=logging.INFO)  # until it is known where to
     given = activated_sockets(os.environ)
     started_in, environment = os.getcwd(), dict(os.environ)
     options.router.processes = heritage.processes or options.router.processes
@@ -52,13 +50,15 @@ def run(options: Options, heritage: Heritage) -> int:
         os.environ[name] = value
     if master.umask is not None:
         os.umask(master.umask)
+    is_new = not heritage.is_there
     # Relative to where the program was started; all else is relative to where it goes.
-    log_path = os.path.abspath(path) if (path := master.daemonize or options.log.logto) else ""
-    pidfile = os.path.abspath(master.pidfile) if master.pidfile else ""
+    log_path, pidfile = _log_path(options), os.path.abspath(master.pidfile) if master.pidfile else ""
+    _run_hooks(options, is_new, "asap")
     sockets = Sockets(
         options, heritage.sockets or given, {*heritage.given, *(fd for fds in given.values() for fd in fds)}
     )
     sockets.bind_shared()
+    _run_hooks(options, is_new, "pre-jail", "in-jail", "post-jail")
     if master.chdir:
         os.chdir(master.chdir)
     context = Context(options, SharedState(_layout(options)), started_in, environment)
@@ -69,47 +69,108 @@ def run(options: Options, heritage: Heritage) -> int:
     sockets.close_former()
     former = _take_over(context, heritage)
     daemon = Daemon()
-    if master.daemonize and not heritage.is_there:
+    if master.daemonize and is_new:
         daemon.detach()
-    handler = set_up_logging(log_path, options.log.log_date, heritage.log)
-    _announce_start(context)
+    handler = set_up_logging(options.log, log_path, heritage.log)
+    announce_start(context)
     fill_caches(context.caches, options)
-    if pidfile and not heritage.is_there:
+    fifo = Fifo(master.fifo, heritage.fifos)
+    if is_new:
         _write_pidfile(pidfile)
-    if not master.master_as_root:
-        drop_privileges(master.uid, master.gid)
+    _become_the_user(options, is_new)
     set_title("fastrouter-master " + " ".join(options.files), master, master.procname_master)
+    _run_hooks(options, is_new, "pre-app")
+    _run_hooks(options, True, "master-start")
     supervisor = Supervisor(
         context,
-        _roles(options),
+        roles(options),
         _be_child,
-        lambda: daemon.report(0),
-        lambda: _heritage(context, sockets, handler.fd),
+        lambda: _is_ready(options, is_new, daemon),
+        lambda: _heritage(context, sockets, handler, fifo),
         former,
+        fifo,
+        handler,
+        lambda: _write_pidfile(pidfile),
     )
     if heritage.is_asked_again:
         os.kill(os.getpid(), signal.SIGHUP)
     log.info("spawned fastrouter-master (pid: %d)", os.getpid())
     code = supervisor.run()
-    if options.sockets.vacuum:
-        _vacuum(sockets, pidfile)
-    log.info("goodbye")
+    _end(options, sockets, fifo, pidfile)
     daemon.report(code or 1)
     return code
+
+
+def _log_path(options: Options) -> str:
+    """The log file; empty when the log goes elsewhere."""
+    path = options.master.daemonize or ("" if options.log.is_datagrams else options.log.logto)
+    return os.path.abspath(path) if path else ""
+
+
+def _run_hooks(options: Options, wanted: bool, *phases: str) -> None:
+    for phase in phases:
+        if wanted:
+            run_hooks(options.hooks, phase)
+
+
+def _become_the_user(options: Options, is_new: bool) -> None:
+    master = options.master
+    _run_hooks(options, is_new and os.getuid() == 0, "as-root")
+    if not master.master_as_root:
+        drop_privileges(master.uid, master.gid, master.add_gid, master.cap)
+    if master.cap:
+        let_go_of_exec()
+    if master.no_new_privs:
+        forbid_new()
+    _run_hooks(options, is_new, "as-user")
+
+
+def _is_ready(options: Options, is_new: bool, daemon: Daemon) -> None:
+    _run_hooks(options, is_new, "post-app")
+    daemon.report(0)
+
+
+def _end(options: Options, sockets: Sockets, fifo: Fifo, pidfile: str) -> None:
+    try:
+        run_hooks(options.hooks, "as-user-atexit")
+    except HookError as error:
+        log.error("%s", error)
+    if options.sockets.vacuum:
+        _vacuum([*sockets.files(), *([pidfile] if pidfile else [])])
+        fifo.remove()
+    log.info("goodbye")
 
 
 def _bind(context: Context, sockets: Sockets) -> None:
     options = context.options
     context.shared_listeners = sockets.shared
-    context.router_listeners = sockets.bind(options.router.addresses)
+    context.router_listeners = sockets.bind(options.router.addresses) + sockets.attach(options.router.zerg)
     context.subscription_listeners = sockets.bind_datagrams(options.router.subscription_server)
     context.app_listeners = sockets.bind(options.app.sockets)
+    context.app_listeners += sockets.attach(options.app.zerg, options.app.zerg_fallback)
+    if problem := _missing_socket(context):
+        raise BindError(problem)
+    context.zerg_pools = sockets.zerg_pools(context.app_listeners)
     context.stats_listeners = sockets.bind_plain(options.router.stats)
     context.prometheus_listeners = sockets.bind_plain(options.router.prometheus)
     context.ready = _pipe()
     context.deltas = [_pipe() for _ in range(options.router.processes)]
     if options.router.subscription_server or named_slots(options.router):
         context.failures = _pipe()
+
+
+def _missing_socket(context: Context) -> str:
+    """What is asked for that even the zerg servers did not offer; empty when nothing is."""
+    options, there_are = context.options, len(context.app_listeners)
+    if options.app.is_served and not there_are:
+        return "the zerg servers gave no sockets, and there are none besides"
+    if (options.router.use_socket or 0) >= there_are > 0:
+        return f"fastrouter-use-socket = {options.router.use_socket}: there are {there_are} sockets"
+    announcer = options.announcer
+    for subscription in parse_subscriptions(announcer.subscribe_to, announcer.subscribe2):
+        if not (subscription.address or subscription.shared) and subscription.socket >= there_are:
+            return f"there is no socket number {subscription.socket} to announce, only {there_are}"
+    return ""
 
 
 def _take_over(context: Context, heritage: Heritage) -> Former:
@@ -134,10 +195,12 @@ def _take_over(context: Context, heritage: Heritage) -> Former:
             log.error("%d nodes found no room in the table (subscription-max-nodes)", succession.left_out)
     elif heritage.is_there:
         os.close(heritage.state)
-    return Former(heritage.children, succession)
+    else:
+        context.state.cells[Table.SILENT] = options.announcer.start_unsubscribed
+    return Former(heritage.children, succession, 0.0 if heritage.is_brutal else options.master.mercy)
 
 
-def _heritage(context: Context, sockets: Sockets, log_fd: int) -> Heritage:
+def _heritage(context: Context, sockets: Sockets, handler: LogHandler, fifo: Fifo) -> Heritage:
     """What the next program gets at a reload."""
     layout = context.state.layout
     caches = {name: cache.fd for name, cache in context.caches.items()}
@@ -148,7 +211,8 @@ def _heritage(context: Context, sockets: Sockets, log_fd: int) -> Heritage:
         name=context.name,
         sockets=sockets.bound,
         given=sorted(sockets.given),
-        log=log_fd,
+        log=handler.fd,
+        fifos=dict(fifo.descriptors),
         state=context.state.fd,
         slots=layout.slots,
         workers=layout.workers,
@@ -167,59 +231,16 @@ def _layout(options: Options) -> Layout:
     return Layout(slots, options.router.processes, options.app.processes * options.app.threads)
 
 
-def _roles(options: Options) -> list[Role]:
-    """The kinds of children, in the order in which they are forked.
-
-    They are stopped in this order: no more announcements, then no more requests to route, then those that
-    the application still has; the subscription server has to hear of failures until the end.
-    """
-    roles = []
-    if _runs("script", options):
-        roles.append(Role("script", 1, run_script, numbered=False, stop_rank=2))
-    router, announcer = options.router, options.announcer
-    if router.addresses:
-        names = named_slots(router)
-        if router.subscription_server or names:
-            roles.append(Role(SUBSCRIPTION_SERVER, 1, run_subscription_server, numbered=False, stop_rank=3))
-        own = (router.uid, router.gid)
-        after = SUBSCRIPTION_SERVER if names or options.subscription.state else ""
-        if router.use_cache is not None:
-            # What a script puts in a cache is to be there before the first request.
-            after = next((role for role in ("script", "app worker") if _runs(role, options)), "")
-        roles.append(
-            Role(
-                "router worker",
-                router.processes,
-                run_router,
-                numbered=True,
-                stop_rank=ROUTERS,
-                after=after,
-                privileged_as=own,
-            )
-        )
-    if router.stats or router.prometheus:
-        roles.append(Role("stats server", 1, run_stats_server, numbered=False, stop_rank=2))
-    if options.app.sockets:
-        roles.append(Role("app worker", options.app.processes, run_app, numbered=True, stop_rank=2))
-    if announcer.subscribe_to or announcer.subscribe2:
-        roles.append(Role("announcer", 1, run_announcer, numbered=False, stop_rank=0, after="app worker"))
-    return roles
-
-
-def _runs(role: str, options: Options) -> bool:
-    """Whether there is user code to run by a child of that role."""
-    has_code = bool(options.app.wsgi_file or options.app.module)
-    return has_code and bool(options.app.sockets) is (role == "app worker")
-
-
 def _be_child(context: Context, role: Role, index: int, name: str, parent: int) -> NoReturn:
     """What a forked process does until its end."""
     code = 1
     try:
         master = context.options.master
         set_title(f"fastrouter: {name}", master, master.procname)
-        drop_privileges(*_identity(context.options, role))
+        drop_privileges(*_identity(context.options, role), master.add_gid, master.cap)
         die_with_parent(parent)
+        if role.name == ROUTER:
+            run_hooks(context.options.hooks, "as-gateway")
         code = role.run(context, index, lambda: _report_ready(context))
     except BaseException:
         log.exception("%s failed", name)
@@ -242,75 +263,19 @@ def _identity(options: Options, role: Role) -> tuple[str, str]:
     return user, group
 
 
-def _announce_start(context: Context) -> None:
-    for listener in context.router_listeners:
-        log.info("fastrouter bound on %s", listener.name)
-    for listener in context.subscription_listeners:
-        log.info("subscription server bound on %s", listener.name)
-    for listener in context.app_listeners:
-        log.info("app workers bound on %s", listener.name)
-    for listener in context.stats_listeners:
-        log.info(
-            "*** fastrouter stats server enabled on %s fd: %d ***", listener.name, listener.socket.fileno()
-        )
-    for listener in context.prometheus_listeners:
-        log.info("figures for Prometheus on http://%s/", listener.name)
-    for cache in context.caches.values():
-        sizes = cache.definition
-        log.info('cache "%s": %d items of up to %d bytes', cache.name, sizes.items, sizes.blocksize)
-    if context.options.router.cheap:
-        log.info("starting fastrouter in cheap mode")
-    for problem in _without_effect(context.options):
-        log.warning("%s", problem)
-    used = context.options.router.forwarders
-    if context.router_listeners and not used:
-        log.warning("the router has no way to find a node: every request will be closed")
-
-
-_NEEDS = (
-    ("fallback_on_no_key", "fallback"),
-    ("post_buffering_dir", "post_buffering"),
-    ("resubscribe_bind", "resubscribe"),
-    ("resubscribe_sign", "resubscribe"),
-    ("subscription_fallback_key", "subscription_server"),
-)
-"""Options that only say something more of another."""
-
-
-def _without_effect(options: Options) -> Iterator[str]:
-    """What is configured and changes nothing, beside what else is configured or missing."""
-    router = options.router
-    used, *shadowed = router.forwarders or [""]
-    for name in shadowed:
-        yield f"{_spelled(name)} has no effect beside {_spelled(used)}"
-    if router.max_conns and used in ("use_cache", "use_pattern", "use_base", "use_code_string"):
-        yield f"fastrouter-max-conns has no effect beside {_spelled(used)}"
-    for name, needed in _NEEDS:
-        if getattr(router, name) and not getattr(router, needed):
-            yield f"{_spelled(name)} has no effect without {_spelled(needed)}"
-    if router.subscription_fallback_key and options.subscription.dotsplit:
-        yield "fastrouter-subscription-fallback-key has no effect beside subscription-dotsplit"
-    if used != "subscription_server":
-        unset = SubscriptionOptions()
-        for option in declared(SubscriptionOptions):
-            if getattr(options.subscription, option.field) != getattr(unset, option.field):
-                yield f"{option.name} has no effect without fastrouter-subscription-server"
-    if router.subscription_slot:
-        yield "fastrouter-subscription-slot has no effect and is not needed"
-
-
-def _spelled(field: str) -> str:
-    return "fastrouter-" + field.replace("_", "-")
-
-
 def _write_pidfile(path: str) -> None:
+    if not path:
+        return
     log.info("writing pidfile to %s", path)
-    with open(path, "w", encoding="ascii") as file:
-        file.write(f"{os.getpid()}\n")
+    try:
+        with open(path, "w", encoding="ascii") as file:
+            file.write(f"{os.getpid()}\n")
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write the pid to {path}: {error.strerror}") from None
 
 
-def _vacuum(sockets: Sockets, pidfile: str) -> None:
-    for path in [*sockets.files(), *([pidfile] if pidfile else [])]:
+def _vacuum(paths: list[str]) -> None:
+    for path in paths:
         try:
             os.unlink(path)
         except FileNotFoundError:

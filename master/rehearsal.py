@@ -23,18 +23,17 @@ def rehearse(options: Options, heritage: Heritage) -> int:
     Returns an exit code, and says what is wrong; hands over the options when nothing is.
     Raises CacheError and OSError.
     """
-    logging.basicConfig(format="%(message)s", level=logging.INFO)
     parent = os.getppid()
     die_with_parent(parent)
     for definition in options.cache.definitions():
         if definition.name not in heritage.caches:
             check_store(definition)
-    drop_privileges(options.master.uid, options.master.gid)
+    drop_privileges(options.master.uid, options.master.gid, options.master.add_gid)
     die_with_parent(parent)
     caches = {one.name: Cache(replace(one, store=""), 1) for one in options.cache.definitions()}
     install_uwsgi_module(caches, options.sockets.socket_timeout, 0)
     try:
-        if options.app.sockets and (options.app.wsgi_file or options.app.module):
+        if options.app.is_served and (options.app.wsgi_file or options.app.module):
             load_application(options.app)
         if options.router.use_code_string is not None:
             load_mapping(options.router.use_code_string, options.app)

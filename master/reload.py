@@ -14,7 +14,9 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from master.child import Child, State
+from master.capabilities import kept_over_exec
+from master.child import State
+from master.children import HANDLED, Children
 from master.heritage import Heritage
 from master.manager import Manager
 from workers.context import Context
@@ -37,21 +39,17 @@ class Reload:
     def __init__(
         self,
         context: Context,
-        children: Sequence[Child],
+        children: Children,
         heritage: Callable[[], Heritage],
-        signals: Sequence[int],
         are_signals_waiting: Callable[[], bool],
         manager: Manager,
     ) -> None:
-        """signals are those that the next program handles, too; some may be waiting for this one still."""
+        """are_signals_waiting says whether some were sent and not taken yet."""
         self._context = context
         self._children = children
         self._heritage = heritage
-        self._signals = signals
         self._are_signals_waiting = are_signals_waiting
         self._tell = manager
-        self._files = context.options.master.touch_reload
-        self._times = _times(self._files)
         self._rehearsal: subprocess.Popen[bytes] | None = None
         self._said = -1
         """A file for what the rehearsal writes."""
@@ -61,12 +59,6 @@ class Reload:
         self._deadline = float("inf")
         self.is_due = False
         """The rehearsal has gone well, and the subscription server is to end, and not to come back."""
-
-    def begin_if_touched(self) -> bool:
-        """Whether a file that is watched was touched; one that comes or goes counts, too."""
-        times = _times(self._files)
-        touched, self._times = times != self._times, times
-        return touched
 
     def begin(self) -> None:
         """Have it rehearsed; once more when that is done, if a rehearsal is under way."""
@@ -82,15 +74,16 @@ class Reload:
         self._deadline = time.monotonic() + _MOST_SECONDS
         try:
             # What it says goes to the log through us: it would write over the beginning of a file.
-            self._rehearsal = subprocess.Popen(
-                _command(),
-                env=heritage.hand_over(self._context.environment),
-                cwd=self._context.started_in,
-                pass_fds=heritage.descriptors,
-                stdin=subprocess.DEVNULL,
-                stdout=self._said,
-                stderr=self._said,
-            )
+            with kept_over_exec(self._capabilities()):
+                self._rehearsal = subprocess.Popen(
+                    _command(),
+                    env=heritage.hand_over(self._context.environment),
+                    cwd=self._context.started_in,
+                    pass_fds=heritage.descriptors,
+                    stdin=subprocess.DEVNULL,
+                    stdout=self._said,
+                    stderr=self._said,
+                )
         except OSError as error:
             self._give_up(str(error))
 
@@ -130,28 +123,27 @@ class Reload:
                 self._rehearsal.kill()
             else:
                 self._signal_server(signal.SIGKILL)
-        servers = [child for child in self._children if child.role.name == SUBSCRIPTION_SERVER]
-        if self.is_due and not any(child.is_alive for child in servers):
+        if self.is_due and not any(child.is_alive for child in self._children.of(SUBSCRIPTION_SERVER)):
             self._become_the_next()
 
     def _signal_server(self, number: signal.Signals) -> None:
-        for child in self._children:
-            if child.role.name == SUBSCRIPTION_SERVER and child.is_alive:
-                child.state = State.STOPPING
-                os.kill(child.pid, number)
+        for child in self._children.of(SUBSCRIPTION_SERVER):
+            if child.is_alive:
+                child.told_to_end(number)
 
     def _become_the_next(self) -> None:
         heritage = self._heritage()
         heritage.options, heritage.is_asked_again = self._options, self._is_asked_again
         environment = heritage.hand_over(self._context.environment)
         # A signal that comes from here on is the next program's, which begins by handling it.
-        signal.pthread_sigmask(signal.SIG_BLOCK, self._signals)
+        signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
         try:
             if self._are_signals_waiting():
                 return  # what came before is for us, and may be the order to end
             heritage.keep_open()
             os.chdir(self._context.started_in)
-            os.execve(sys.executable, _command(), environment)
+            with kept_over_exec(self._capabilities()):
+                os.execve(sys.executable, _command(), environment)
         except OSError as error:
             self.is_due = False
             os.close(self._options)
@@ -161,7 +153,11 @@ class Reload:
                 if child.state is State.ENDED:
                     child.state = State.WAITING
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, self._signals)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
+
+    def _capabilities(self) -> Sequence[str]:
+        """Those that are to be kept; root, which has them all, needs not see to that."""
+        return self._context.options.master.cap if os.getuid() else ()
 
     def _give_up(self, why: str) -> None:
         self._close_files()
@@ -172,17 +168,6 @@ class Reload:
     def _close_files(self) -> None:
         os.close(self._said)
         os.close(self._options)
-
-
-def _times(files: Sequence[str]) -> list[int]:
-    """When each was changed last; 0 for those that are not there."""
-    times = []
-    for file in files:
-        try:
-            times.append(os.stat(file).st_mtime_ns)
-        except OSError:
-            times.append(0)
-    return times
 
 
 def _command() -> list[str]:

@@ -3,6 +3,7 @@
 import errno
 import grp
 import ipaddress
+import logging
 import os
 import pwd
 import socket
@@ -12,11 +13,14 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import psutil
 
+from fastrouter import zerg
 from fastrouter.address import Binding, Inherited, Shared, Tcp, Unix, parse_binding, show
 from fastrouter.options import Options, SocketOptions
-from workers.context import Listener
+from workers.context import Listener, ZergPool
 
 __all__ = ["BindError", "Sockets"]
+
+log = logging.getLogger("fastrouter")
 
 _ANNOUNCEMENT_QUEUE = 4 << 20
 """Bytes of datagrams to hold while the subscription server is busy or being replaced."""
@@ -66,6 +70,43 @@ class Sockets:
     def bind_datagrams(self, addresses: Iterable[str]) -> list[Listener]:
         """Datagram sockets for announcements. Raises BindError."""
         return [self._bound("datagram", text, self._datagrams) for text in addresses]
+
+    def attach(self, addresses: Iterable[str], may_fail: bool = False) -> list[Listener]:
+        """The sockets that zerg servers offer; of those before a reload, the same as then.
+
+        Raises BindError for a server that offers none, unless it may fail.
+        """
+        listeners = []
+        for text in addresses:
+            name = f"zerg {text}"
+            try:
+                former = [socket.socket(fileno=fd) for fd in self._former.pop(name, [])]
+                given = former or zerg.attach(text)
+            except zerg.ZergError as error:
+                if not may_fail:
+                    raise BindError(str(error)) from None
+                log.warning("%s; going on without", error)
+                continue
+            for sock in given:
+                sock.setblocking(False)
+                listeners.append(Listener(show(sock.getsockname()), sock, inherited=True))
+            self.bound[name] = [sock.fileno() for sock in given]
+            self.given.update(self.bound[name])
+        return listeners
+
+    def zerg_pools(self, app_listeners: Iterable[Listener]) -> list[ZergPool]:
+        """What is to be handed to whoever connects. Raises BindError."""
+        pools = []
+        if self._options.zerg_server:
+            named = {listener.name: listener for listener in app_listeners}
+            pools.append((self._options.zerg_server, list(named.values())))
+        for text in self._options.zergpool:
+            server, _, addresses = text.partition(":")
+            pools.append((server, self.bind(addresses.split(","))))
+        for server, listeners in pools:
+            if len(listeners) > zerg.MOST:
+                raise BindError(f"{server}: {len(listeners)} sockets, one message takes {zerg.MOST}")
+        return [ZergPool(self._listen(server, deferred=False), listeners) for server, listeners in pools]
 
     def close_former(self) -> None:
         """What is not configured any more is bound no longer."""

@@ -1,4 +1,4 @@
-"""The supervisor: forks the children, reaps them, replaces them, and stops them in order.
+"""The supervisor: what happens to the children, on signals, on commands, at their deaths, until the end.
 
 Signal handlers do nothing but wake the loop; everything happens in it, one thing after the other.
 """
@@ -12,24 +12,32 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Sequence
-from typing import NoReturn
 
-from master.child import Child, Role, State
+from fastrouter.shared import Table
+from master.child import Child, Role
+from master.children import HANDLED, BeChild, Children
+from master.fifo import Fifo
 from master.figures import log_figures
 from master.former import Former
 from master.harakiri import Harakiri
 from master.heritage import Heritage
+from master.hooks import HookError
+from master.logs import LogHandler
 from master.manager import Manager
 from master.reload import SUBSCRIPTION_SERVER, Reload
+from master.touch import Touched
 from workers.context import Context
 from workers.process import BOOT_FAILURE
 
-__all__ = ["PID", "ROUTERS", "Supervisor"]
+__all__ = ["APP", "PID", "ROUTERS", "Supervisor"]
 
 log = logging.getLogger("fastrouter")
 
 PID = struct.Struct("<q")
 """What a child writes into the ready pipe."""
+
+APP = "app worker"
+"""The role whose children serve the local application."""
 
 ROUTERS = 1
 """The stop rank of the router workers."""
@@ -43,21 +51,6 @@ _MOST_STANDSTILL = 30.0
 _AT_ONCE = 5.0
 """Seconds that children have to end when they are told to end at once."""
 
-_SIGNALS = (
-    signal.SIGCHLD,
-    signal.SIGTERM,
-    signal.SIGINT,
-    signal.SIGQUIT,
-    signal.SIGHUP,
-    signal.SIGUSR1,
-    signal.SIGTTIN,
-    signal.SIGTTOU,
-)
-
-
-BeChild = Callable[[Context, Role, int, str, int], NoReturn]
-"""What a fresh child calls: with its role, index, name and the master's pid."""
-
 
 class Supervisor:
     """Keeps the children of all roles until it is told to stop."""
@@ -70,60 +63,104 @@ class Supervisor:
         on_ready: Callable[[], None],
         heritage: Callable[[], Heritage],
         former: Former,
+        fifo: Fifo,
+        log_handler: LogHandler,
+        write_pidfile: Callable[[], None],
     ) -> None:
         """heritage is what the next program gets at a reload, but for children; former are its own."""
         self._context = context
-        self._children = [Child(role, index) for role in roles for index in range(role.count)]
-        self._be_child = be_child
-        self._refuse_at = float("inf")
         self._on_ready = on_ready
+        self._heritage = heritage
+        self._former = former
+        self._fifo = fifo
+        self._log_handler = log_handler
+        self._write_pidfile = write_pidfile
+        self._children = Children(context, roles, be_child, self._leave)
+        self._harakiri = Harakiri(context)
+        self._manager = Manager(os.environ)
+        self._reload = Reload(
+            context, self._children, self._with_children, self._are_signals_waiting, self._manager
+        )
+        self._touched = self._watched_files()
+        self._commands = self._known_commands()
+        self._waits_for_table = any(role.after == SUBSCRIPTION_SERVER for role in roles)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._refuse_at = float("inf")
         self._all_ready = False
         self._exit_code = 0
         self._stop_signal: signal.Signals | None = None
         self._rank = -1
         """Of the roles that are being stopped."""
         self._deadline = float("inf")
-        self._harakiri = Harakiri(context)
         self._born = time.monotonic()
-        self._former = former
-        self._wanted = context.options.router.processes
+        self._wanted = self._context.options.router.processes
         self._processes = 0
         """Router workers that a reload is to make, 0 for as many as are configured then."""
-        self._manager = Manager(os.environ)
-        self._waits_for_table = any(role.after == SUBSCRIPTION_SERVER for role in roles)
-        self._heritage = heritage
-        self._reload = Reload(
-            context,
-            self._children,
-            self._with_children,
-            _SIGNALS,
-            self._are_signals_waiting,
-            self._manager,
-        )
+        self._is_brutal = False
+        """The reload that is under way gives no mercy."""
         self._selector = selectors.DefaultSelector()
         self._signal_reader, self._signal_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         # From here on no signal ends the program but through run().
         signal.set_wakeup_fd(self._signal_writer, warn_on_full_buffer=False)
-        for number in _SIGNALS:
+        for number in HANDLED:
             signal.signal(number, lambda number, frame: None)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)  # a reload leaves them blocked
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)  # a reload leaves them blocked
+
+    def _watched_files(self) -> Touched:
+        master, logs = self._context.options.master, self._context.options.log
+        return Touched(
+            {
+                self._begin_reload: master.touch_reload,
+                self._reload_app: master.touch_workers_reload,
+                self._chain_reload_app: master.touch_chain_reload,
+                self._log_handler.reopen: logs.touch_reopen,
+                self._log_handler.rotate: logs.touch_rotate,
+            }
+        )
+
+    def _known_commands(self) -> dict[str, Callable[[], None]]:
+        """Of the FIFO: what uWSGI's do, as far as there is such a thing here."""
+        slots = {str(slot): lambda slot=slot: self._activate_fifo(slot) for slot in range(10)}
+        return slots | {
+            "+": self._more_workers,
+            "-": self._less_workers,
+            "c": self._chain_reload_app,
+            "l": self._log_handler.reopen,
+            "L": self._log_handler.rotate,
+            "p": self._pause_or_resume,
+            "P": self._write_pidfile,
+            "q": self._stop,
+            "Q": self._stop_at_once,
+            "r": self._begin_reload,
+            "R": lambda: self._begin_reload(is_brutal=True),
+            "s": self._log_figures,
+            "S": self._silence_or_not,
+            "w": self._reload_app,
+            "W": lambda: self._children.replace(APP, signal.SIGINT),
+        }
 
     def run(self) -> int:
         """Supervise until stopped. Returns the exit code of the program."""
         self._selector.register(self._signal_reader, selectors.EVENT_READ, self._take_signals)
         assert self._context.ready is not None
         self._selector.register(self._context.ready.reader, selectors.EVENT_READ, self._take_ready)
+        if self._fifo.fd >= 0:
+            self._selector.register(self._fifo.fd, selectors.EVENT_READ, self._take_commands)
         self._reap()  # what died before anybody listened
         while True:
-            self._start_due(time.monotonic())
-            if self._stop_signal is not None and not self._go_on_stopping():
-                return self._exit_code
+            now = time.monotonic()
             if self._stop_signal is None:
-                if self._reload.begin_if_touched():
-                    self._begin_reload(0)
+                self._children.start_due(now, SUBSCRIPTION_SERVER if self._is_the_table_kept() else "")
+                self._touched.look()
+                self._children.go_on()
                 self._reload.go_on()
-            self._former.go_on(time.monotonic())
-            self._manager.go_on(time.monotonic())
+            elif not self._go_on_stopping():
+                return self._exit_code
+            self._former.go_on(now)
+            self._manager.go_on(now)
+            self._log_handler.rotate_if_large()
             for key, _ in self._selector.select(self._wait()):
                 key.data()
             self._harakiri.kill_overdue(self._children)
@@ -131,46 +168,15 @@ class Supervisor:
     def _wait(self) -> float:
         """Seconds until something is due, one at most."""
         now = time.monotonic()
-        due = [child.due for child in self._children if child.state is State.WAITING and child.due > now]
-        return max(0.0, min([*due, self._deadline, now + 1.0]) - now)
+        return max(0.0, min(self._children.next_due(now), self._deadline, now + 1.0) - now)
 
-    def _start_due(self, now: float) -> None:
-        if self._stop_signal is not None:
-            return
-        for child in self._children:
-            if child.role.name == SUBSCRIPTION_SERVER and self._is_the_table_kept():
-                continue
-            if child.state is State.WAITING and child.due <= now and self._may_start(child.role):
-                again = child.born > 0
-                try:
-                    child.forked(self._fork(child), now)
-                except OSError as error:
-                    log.error("cannot fork %s: %s; trying again", child.name, error.strerror)
-                    child.due = now + 1.0
-                    continue
-                log.info("%s %s (pid: %d)", "respawned" if again else "spawned", child.name, child.pid)
-
-    def _fork(self, child: Child) -> int:
-        parent = os.getpid()
-        # A signal must not reach the child while it still has the master's handlers and pipe.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-        try:
-            pid = os.fork()
-        finally:
-            if os.getpid() == parent:
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-        if pid:
-            return pid
-        signal.set_wakeup_fd(-1)
-        for number in _SIGNALS:
-            signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-        # A terminal's SIGINT is for the master alone, which stops the children in order.
-        os.setpgid(0, 0)
+    def _leave(self) -> None:
+        """In a fresh child: let go of what is the master's."""
         self._selector.close()
         os.close(self._signal_reader)
         os.close(self._signal_writer)
-        return self._be_child(self._context, child.role, child.index, child.name, parent)
+        for fd in self._fifo.descriptors.values():
+            os.close(fd)
 
     def _is_the_table_kept(self) -> bool:
         """Whether nothing may change in the table: former router workers, which do not hear of it, accept."""
@@ -179,51 +185,89 @@ class Supervisor:
         waited = time.monotonic() - self._born
         return self._former.are_serving and not self._waits_for_table and waited < _MOST_STANDSTILL
 
-    def _may_start(self, role: Role) -> bool:
-        return all(child.was_ready for child in self._children if child.role.name == role.after)
-
     def _take_ready(self) -> None:
         assert self._context.ready is not None
         data = os.read(self._context.ready.reader, 4096)
-        ready = {pid for (pid,) in PID.iter_unpack(data)}
-        for child in self._children:
-            if child.pid in ready:
-                child.ready()
+        self._children.are_ready({pid for (pid,) in PID.iter_unpack(data)})
+        now = time.monotonic()
         if self._former.are_serving and all(
             child.was_ready or (child.role.name == SUBSCRIPTION_SERVER and not self._waits_for_table)
             for child in self._children
         ):
             # Requests are sent to the former application until the table names the new one.
-            self._former.replace(time.monotonic() + self._context.options.master.mercy, but="app worker")
-        if not self._all_ready and all(child.was_ready for child in self._children):
+            self._former.replace(now, but=APP)
+        if not self._all_ready and self._children.are_all_ready:
             self._all_ready = True
-            self._former.replace(time.monotonic() + self._context.options.master.mercy)
+            self._former.replace(now)
             log.info("ready")
-            self._on_ready()
+            try:
+                self._on_ready()
+            except HookError as error:
+                log.error("%s", error)
+                self._exit_code = 1
+                self._stop_at_once()
+                return
             self._manager.is_ready(f"{len(self._children)} processes")
 
     def _take_signals(self) -> None:
+        actions = {
+            signal.SIGCHLD: self._reap,
+            signal.SIGTERM: self._stop,
+            signal.SIGINT: self._stop_at_once,
+            signal.SIGQUIT: self._stop_at_once,
+            signal.SIGUSR1: self._log_figures,
+            signal.SIGHUP: self._begin_reload,
+            signal.SIGTTIN: self._more_workers,
+            signal.SIGTTOU: self._less_workers,
+            signal.SIGTSTP: self._pause_or_resume,
+        }
         for number in os.read(self._signal_reader, 64):
-            match signal.Signals(number):
-                case signal.SIGCHLD:
-                    self._reap()
-                case signal.SIGTERM:
-                    self._stop(signal.SIGTERM)
-                case signal.SIGINT | signal.SIGQUIT:
-                    self._stop(signal.SIGINT)
-                case signal.SIGUSR1:
-                    log_figures(self._children, self._context)
-                case signal.SIGHUP:
-                    self._begin_reload(0)
-                case signal.SIGTTIN:
-                    self._begin_reload(self._wanted + 1)
-                case signal.SIGTTOU:
-                    self._begin_reload(max(self._wanted - 1, 1))
+            actions[signal.Signals(number)]()
 
-    def _begin_reload(self, processes: int) -> None:
+    def _take_commands(self) -> None:
+        for command in self._fifo.read():
+            if command in self._commands:
+                self._commands[command]()
+            elif command.isalnum():
+                log.warning("master fifo: there is no command %s here", command)
+
+    def _activate_fifo(self, slot: int) -> None:
+        self._selector.unregister(self._fifo.fd)
+        self._fifo.activate(slot)
+        self._selector.register(self._fifo.fd, selectors.EVENT_READ, self._take_commands)
+
+    def _log_figures(self) -> None:
+        log_figures(self._children, self._context)
+
+    def _more_workers(self) -> None:
+        self._begin_reload(self._wanted + 1)
+
+    def _less_workers(self) -> None:
+        self._begin_reload(max(self._wanted - 1, 1))
+
+    def _reload_app(self) -> None:
+        self._children.replace(APP, signal.SIGTERM)
+
+    def _chain_reload_app(self) -> None:
+        self._children.replace_in_turn(APP)
+
+    def _pause_or_resume(self) -> None:
+        log.info("paused" if self._toggle(Table.PAUSED) else "resumed")
+
+    def _silence_or_not(self) -> None:
+        log.info("subscriptions %s", "blocked" if self._toggle(Table.SILENT) else "re-enabled")
+
+    def _toggle(self, cell: int) -> bool:
+        """All children look at these once a second."""
+        cells = self._context.state.cells
+        cells[cell] = not cells[cell]
+        return bool(cells[cell])
+
+    def _begin_reload(self, processes: int = 0, is_brutal: bool = False) -> None:
         """With so many router workers; 0 for as many as are configured."""
         if self._stop_signal is None:
             self._processes = processes
+            self._is_brutal = is_brutal
             self._wanted = processes or self._context.options.router.processes
             self._reload.begin()
 
@@ -234,6 +278,7 @@ class Supervisor:
         """What the next program gets."""
         heritage = self._heritage()
         heritage.processes = self._processes
+        heritage.is_brutal = self._is_brutal
         heritage.children = {str(child.pid): child.role.name for child in self._children if child.is_alive}
         heritage.children |= self._former.roles
         return heritage
@@ -255,29 +300,21 @@ class Supervisor:
                     self._buried(child, code)
 
     def _buried(self, child: Child, code: int) -> None:
-        pid, expected = child.pid, child.state is State.STOPPING or code == 0
-        delay = child.died(time.monotonic(), code)
-        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        if expected:
-            log.info("%s is gone (pid: %d)", child.name, pid)
-        elif (
-            code == BOOT_FAILURE
-            and not self._former.roles
-            and not any(other.was_ready for other in self._children if other.role is child.role)
-        ):
-            log.error(
-                "%s cannot start (pid: %d); there is no point in trying again, stopping", child.name, pid
-            )
-            self._exit_code = BOOT_FAILURE
-            if self._stop_signal is None:
-                self._stop(signal.SIGINT)
-        elif delay > 1:
-            log.error("%s died of %s (pid: %d), %d times in a row; next try in %.0f s",
-                      child.name, how, pid, child.deaths, delay)  # fmt: skip
-        else:
-            log.error("%s died of %s (pid: %d)", child.name, how, pid)
+        pid = child.pid
+        if self._children.buried(child, code, time.monotonic(), may_give_up=not self._former.roles):
+            return
+        log.error("%s cannot start (pid: %d); there is no point in trying again, stopping", child.name, pid)
+        self._exit_code = BOOT_FAILURE
+        if self._stop_signal is None:
+            self._stop_at_once()
 
-    def _stop(self, how: signal.Signals) -> None:
+    def _stop(self) -> None:
+        self._begin_to_stop(signal.SIGTERM)
+
+    def _stop_at_once(self) -> None:
+        self._begin_to_stop(signal.SIGINT)
+
+    def _begin_to_stop(self, how: signal.Signals) -> None:
         """Begin to stop, or stop faster: gracefully, at once, with force."""
         if self._stop_signal is not None:
             how = signal.SIGINT if self._stop_signal is signal.SIGTERM else signal.SIGKILL
@@ -290,21 +327,22 @@ class Supervisor:
         mercy = self._context.options.master.mercy if how is signal.SIGTERM else _AT_ONCE
         self._deadline = time.monotonic() + mercy
         if self._rank >= 0:
-            self._signal_rank()
+            self._children.signal(how, self._rank)
 
     def _go_on_stopping(self) -> bool:
         """See to it that the next rank is told to end when the one before is gone. False when all are."""
+        assert self._stop_signal is not None
         if time.monotonic() >= self._deadline and self._stop_signal is not signal.SIGKILL:
             log.warning("some children did not end in time")
             self._former.stop(signal.SIGKILL)
             self._stop_signal = signal.SIGKILL
             self._deadline = float("inf")
-            self._signal_rank()
-        while not any(child.is_alive for child in self._children if child.role.stop_rank <= self._rank):
+            self._children.signal(self._stop_signal, self._rank)
+        while not self._children.is_alive(self._rank):
             if not any(child.is_alive for child in self._children):
                 return bool(self._former.roles)
             self._rank += 1
-            self._signal_rank()
+            self._children.signal(self._stop_signal, self._rank)
             if self._rank == ROUTERS:
                 self._refuse_at = time.monotonic() + _BACKLOG_TIME
         if time.monotonic() >= self._refuse_at:
@@ -321,10 +359,3 @@ class Supervisor:
                     listener.socket.shutdown(socket.SHUT_RD)
                 except OSError as error:
                     log.debug("%s: %s", listener.name, error)
-
-    def _signal_rank(self) -> None:
-        assert self._stop_signal is not None
-        for child in self._children:
-            if child.is_alive and child.role.stop_rank <= self._rank:
-                child.state = State.STOPPING
-                os.kill(child.pid, self._stop_signal)

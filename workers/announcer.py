@@ -52,8 +52,17 @@ class Announcer:
         self._seconds = 0
         self.announce()
 
-    def tick(self) -> None:
-        """To be called once a second, for the rounds that follow."""
+    def tick(self, paused: int = 0, silent: int = 0) -> None:
+        """To be called once a second, for the rounds that follow.
+
+        While it is paused everything is taken back; while it is silent nothing at all is sent.
+        """
+        if silent:
+            return
+        if paused:
+            self.unsubscribe()
+            self._seconds = 0
+            return
         self._seconds += 1
         if self._seconds == 1 or self._seconds % self._frequency == self._phase:
             self.announce()

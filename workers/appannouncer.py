@@ -4,6 +4,7 @@ import logging
 import signal
 from collections.abc import Callable
 
+from fastrouter.shared import Table
 from fastrouter.subscriber import Subscription, parse_subscriptions
 from fastrouter.subscription import Announcement
 from workers.announcer import Announcer
@@ -26,11 +27,12 @@ def run_announcer(context: Context, index: int, ready: Callable[[], None]) -> in
 
     def tick() -> None:
         resolver.tick()
-        announcer.tick()
+        announcer.tick(cells[Table.PAUSED], cells[Table.SILENT])
 
     def stop() -> None:
         loop.running = False
 
+    cells = context.state.cells
     loop = Loop(tick)
     resolver = Resolver(loop, lambda host: announcer.announce())
     announcer = Announcer(
@@ -41,9 +43,11 @@ def run_announcer(context: Context, index: int, ready: Callable[[], None]) -> in
     )
     loop.handle_signals({signal.SIGTERM: stop, signal.SIGINT: stop})
     ready()
-    announcer.begin()
+    if not (cells[Table.PAUSED] or cells[Table.SILENT]):
+        announcer.begin()
     loop.run()
-    announcer.unsubscribe()
+    if not cells[Table.SILENT]:
+        announcer.unsubscribe()
     return 0
 
 

@@ -9,7 +9,7 @@ from fastrouter.cache.store import Cache
 from fastrouter.options import Options
 from fastrouter.shared import SharedState
 
-__all__ = ["Context", "Listener", "Pipe"]
+__all__ = ["Context", "Listener", "Pipe", "ZergPool"]
 
 
 @dataclass(slots=True)
@@ -21,6 +21,14 @@ class Listener:
     socket: socket.socket
     inherited: bool = False
     """Somebody else made it, and may go on using it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ZergPool:
+    """Sockets that are handed to whoever connects to another one."""
+
+    server: Listener
+    listeners: list[Listener]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +61,7 @@ class Context:
     subscription_listeners: list[Listener] = field(default_factory=list)
     stats_listeners: list[Listener] = field(default_factory=list)
     prometheus_listeners: list[Listener] = field(default_factory=list)
+    zerg_pools: list[ZergPool] = field(default_factory=list)
     deltas: list[Pipe] = field(default_factory=list)
     """One for each router worker: from the subscription server."""
     failures: Pipe | None = None

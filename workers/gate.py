@@ -30,6 +30,8 @@ class Reason(Enum):
     EXHAUSTED = "exhausted"
     """The kernel gave none; asked again a second later."""
     DRAINING = "draining"
+    PAUSED = "paused"
+    """The operator wants it so."""
 
 
 class Gate:

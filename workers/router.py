@@ -11,7 +11,7 @@ from fastrouter.health import Health
 from fastrouter.node import Node
 from fastrouter.pool import Balancing
 from fastrouter.routes import Routes
-from fastrouter.shared import Failure, Worker, read_deltas
+from fastrouter.shared import Failure, Table, Worker, read_deltas
 from fastrouter.text import to_bytes, to_text
 from workers.answers import TOO_LATE, UNAVAILABLE
 from workers.body import BodyFile, BufferingFailed
@@ -96,6 +96,7 @@ class Router:
         self.counters = NodeCounters(context.state, index)
         self.health = Health(context.state, self.counters, options.max_fails)
         self._cells = context.state.worker_cells(index)
+        self._table_cells = context.state.cells
         self._sessions: set[Session] = set()
         each = _DESCRIPTORS + (1 if options.post_buffering else 0)
         by_descriptors = max((raise_descriptor_limit() - _RESERVED_DESCRIPTORS) // each, 1)
@@ -133,6 +134,8 @@ class Router:
         self._cells[Worker.GENERATION] = self._routes.generation
         if self._can_be_cheap:
             self._gate.close(Reason.CHEAP)
+        if self._table_cells[Table.PAUSED]:
+            self._gate.close(Reason.PAUSED)
         self._update_cheap()
         self._gate.update()
 
@@ -265,6 +268,10 @@ class Router:
         """The sweep: end what is silent for too long, and notice clients that left."""
         self.seconds += 1
         self._gate.reopen(Reason.EXHAUSTED)
+        if self._table_cells[Table.PAUSED]:
+            self._gate.close(Reason.PAUSED)
+        else:
+            self._gate.reopen(Reason.PAUSED)
         for session in list(self._sessions):
             silent = self.seconds - session.touched
             try:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from configobj.validate import ValidateError, Validator
 
+from fastrouter.capabilities import CAPABILITIES
 from fastrouter.subscriber import DIGEST_NAMES, SigningKey, SubscriberError, parse_signing
 
 __all__ = [
@@ -185,8 +186,25 @@ def _signing_key(value: str) -> SigningKey:
         raise ValidateError(str(error).removeprefix("expected ")) from None
 
 
+def _hook(value: str) -> str:
+    action, _, command = value.partition(":")
+    if action != "exec" or not command:
+        raise ValidateError("exec:COMMAND, the only action of uWSGI's hooks that there is here")
+    return value
+
+
+def _capabilities(value: str) -> tuple[str, ...]:
+    names = tuple(name.strip().lower().removeprefix("cap_") for name in value.split(","))
+    for name in names:
+        if name not in CAPABILITIES:
+            raise ValidateError(f"names of capabilities (capabilities(7)), but there is no {name!r}")
+    return names
+
+
 _VALIDATOR = Validator(
     {
+        "hook": _hook,
+        "capabilities": _capabilities,
         "flag": _flag,
         "integer": _integer,
         "count": _count,

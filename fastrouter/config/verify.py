@@ -19,6 +19,7 @@ def verify(options: Options, origins: Mapping[str, Sequence[Origin]]) -> list[st
     """All problems, each with its place, option and expectation."""
     checks = (
         _addresses,
+        _zerg,
         _nodes,
         _subscription_servers,
         _admission,
@@ -67,6 +68,36 @@ def _addresses(options: Options) -> _Problems:
                     else "there is no shared-socket"
                 )
                 yield name, position, text, there_are
+
+
+def _zerg(options: Options) -> _Problems:
+    used = {
+        "zerg-server": [options.sockets.zerg_server] if options.sockets.zerg_server else [],
+        "zerg": options.app.zerg,
+        "fastrouter-zerg": options.router.zerg,
+    }
+    for name, addresses in used.items():
+        for position, text in enumerate(addresses):
+            yield from _unix_socket(name, position, text, text)
+    for position, text in enumerate(options.sockets.zergpool):
+        server, _, offered = text.partition(":")
+        yield from _unix_socket("zergpool", position, text, server)
+        try:
+            bindings = [parse_binding(address) for address in offered.split(",")]
+        except AddressError as error:
+            yield "zergpool", position, text, f"expected PATH:ADDRESS[,ADDRESS]..., but {error}"
+            continue
+        if any(isinstance(binding, Shared) for binding in bindings):
+            yield "zergpool", position, text, "a pool needs addresses of its own"
+
+
+def _unix_socket(name: str, position: int, value: str, address: str) -> _Problems:
+    try:
+        if isinstance(parse_binding(address), Unix):
+            return
+    except AddressError:
+        pass
+    yield name, position, value, "expected the path of a UNIX socket; no other can pass descriptors"
 
 
 def _nodes(options: Options) -> _Problems:
@@ -166,7 +197,7 @@ def _application(options: Options) -> _Problems:
         yield "wsgi-file", 0, app.wsgi_file, "there is a module as well; give one of them"
     elif (
         (app.wsgi_file or app.module)
-        and not app.sockets
+        and not app.is_served
         and not (options.cache.cache or options.cache.cache2)
     ):
         yield (
@@ -175,7 +206,11 @@ def _application(options: Options) -> _Problems:
             app.wsgi_file or app.module,
             "the application needs a socket to accept requests on, or a cache to fill",
         )
-    elif options.router.use_socket is not None and options.router.use_socket >= len(app.sockets):
+    elif (
+        options.router.use_socket is not None
+        and options.router.use_socket >= len(app.sockets)
+        and not app.zerg
+    ):
         problem = f"there are {len(app.sockets)} sockets, numbered from 0"
         yield "fastrouter-use-socket", 0, str(options.router.use_socket), problem
     elif app.need_app and not (app.wsgi_file or app.module):
@@ -195,6 +230,8 @@ def _subscriptions(options: Options) -> _Problems:
                 yield name, position, text, str(error)
                 continue
             sockets = _shared_sockets(options) if subscription.shared else len(options.app.sockets)
+            if options.app.zerg and not subscription.shared:
+                continue  # how many there are is known when they are there
             if not subscription.address and subscription.socket >= max(sockets, 1):
                 yield name, position, text, f"there is no socket number {subscription.socket}"
             elif not subscription.address and not sockets:
@@ -212,6 +249,11 @@ def _identities(options: Options) -> _Problems:
     for name, user in users.items():
         if user and not user.isdecimal() and not _known(pwd.getpwnam, user):
             yield name, 0, user, "there is no such user"
+    for position, group in enumerate(options.master.add_gid):
+        if not group.isdecimal() and not _known(grp.getgrnam, group):
+            yield "add-gid", position, group, "there is no such group"
+    if options.master.cap and not options.master.uid:
+        yield "cap", 0, ",".join(options.master.cap), "without uid, all capabilities are kept"
     for name, group in groups.items():
         if group and not group.isdecimal() and not _known(grp.getgrnam, group):
             yield name, 0, group, "there is no such group"
@@ -244,6 +286,11 @@ def _places(options: Options) -> _Problems:
         if path and not os.path.isdir(os.path.dirname(os.path.abspath(path))):
             yield name, 0, path, "there is no such directory"
 
+    if options.log.logto and options.log.is_datagrams:
+        try:
+            parse_node(options.log.logto)
+        except AddressError as error:
+            yield "logto", 0, options.log.logto, _after_quote(error)
     state = options.subscription.state
     if state and os.path.exists(state) and not os.path.isfile(state):
         yield "subscription-state", 0, state, "it is not a file"

@@ -11,6 +11,7 @@ from fastrouter.options.program import (
     AnnouncerOptions,
     AppOptions,
     FiguresOptions,
+    HookOptions,
     LogOptions,
     MasterOptions,
     SocketOptions,
@@ -24,6 +25,7 @@ __all__ = [
     "AppOptions",
     "CacheOptions",
     "FiguresOptions",
+    "HookOptions",
     "LogOptions",
     "MappingSource",
     "MasterOptions",
@@ -46,6 +48,7 @@ GROUPS: tuple[type[Group], ...] = (
     AnnouncerOptions,
     FiguresOptions,
     MasterOptions,
+    HookOptions,
     LogOptions,
 )
 
@@ -62,6 +65,7 @@ class Options:
     announcer: AnnouncerOptions = field(default_factory=AnnouncerOptions)
     figures: FiguresOptions = field(default_factory=FiguresOptions)
     master: MasterOptions = field(default_factory=MasterOptions)
+    hooks: HookOptions = field(default_factory=HookOptions)
     log: LogOptions = field(default_factory=LogOptions)
     files: list[str] = field(default_factory=list)
     """The configuration files read, in order."""
@@ -76,6 +80,7 @@ class Options:
             self.announcer,
             self.figures,
             self.master,
+            self.hooks,
             self.log,
         )
 

@@ -4,7 +4,15 @@ from dataclasses import dataclass
 
 from fastrouter.config.option import OPTIONAL, REQUIRED, Group, many, one
 
-__all__ = ["AnnouncerOptions", "AppOptions", "FiguresOptions", "LogOptions", "MasterOptions", "SocketOptions"]
+__all__ = [
+    "AnnouncerOptions",
+    "AppOptions",
+    "FiguresOptions",
+    "HookOptions",
+    "LogOptions",
+    "MasterOptions",
+    "SocketOptions",
+]
 
 
 @dataclass(slots=True)
@@ -36,6 +44,18 @@ class SocketOptions(Group):
     so_keepalive: bool = one("flag", False, "probe idle TCP connections")
     reuse_port: bool = one("flag", False, "let other programs bind the same TCP address (SO_REUSEPORT)")
     freebind: bool = one("flag", False, "bind addresses that the machine does not have yet (IP_FREEBIND)")
+    zerg_server: str = one(
+        "text",
+        "",
+        "hand the application's sockets to whoever connects to the UNIX socket at PATH",
+        metavar="PATH",
+    )
+    zergpool: list[str] = many(
+        "text",
+        "bind ADDRESSes, and hand them to whoever connects to the UNIX socket at PATH",
+        aliases=("zerg-pool",),
+        metavar="PATH:ADDRESS[,ADDRESS]...",
+    )
 
 
 @dataclass(slots=True)
@@ -50,6 +70,10 @@ class AppOptions(Group):
         short="s",
         metavar="ADDRESS",
     )
+    zerg: list[str] = many(
+        "text", "accept them on the sockets that the zerg server at ADDRESS offers", metavar="ADDRESS"
+    )
+    zerg_fallback: bool = one("flag", False, "do without those when there is no such server")
     wsgi_file: str = one(
         "text",
         "",
@@ -87,6 +111,11 @@ class AppOptions(Group):
     logformat: str = one("text", "", "format of the request log", aliases=("log-format",), metavar="FORMAT")
     disable_logging: bool = one("flag", False, "do not log requests", short="L")
 
+    @property
+    def is_served(self) -> bool:
+        """Whether there are app workers."""
+        return bool(self.sockets or self.zerg)
+
 
 @dataclass(slots=True)
 class AnnouncerOptions(Group):
@@ -116,6 +145,7 @@ class AnnouncerOptions(Group):
         name="subscription-notify-socket",
         metavar="PATH",
     )
+    start_unsubscribed: bool = one("flag", False, "announce nothing until the master's pipe is told S")
 
 
 @dataclass(slots=True)
@@ -127,12 +157,34 @@ class MasterOptions(Group):
     daemonize: str = one("text", "", "go into the background and log to FILE", short="d", metavar="FILE")
     chdir: str = one("text", "", "change to DIRECTORY once shared sockets are bound", metavar="DIRECTORY")
     umask: int | None = one("octal", None, "mask of the modes of created files", metavar="MASK")
-    uid: str = one("text", "", "run as USER once sockets are bound", metavar="USER")
-    gid: str = one("text", "", "run as GROUP once sockets are bound", metavar="GROUP")
+    uid: str = one(
+        "text", "", "run as USER once sockets are bound", aliases=("immediate-uid",), metavar="USER"
+    )
+    gid: str = one(
+        "text", "", "run as GROUP once sockets are bound", aliases=("immediate-gid",), metavar="GROUP"
+    )
+    add_gid: list[str] = many("text", "be a member of GROUP, too", metavar="GROUP")
+    cap: list[str] = one(
+        "capabilities", (), "keep these capabilities as USER: net_bind_service, ...", metavar="NAME[,NAME]..."
+    )
+    no_new_privs: bool = one("flag", False, "let no program that is started from here gain privileges")
     master_as_root: bool = one("flag", False, "drop privileges in the children only")
     env: list[str] = many("text", "set an environment variable for the application", metavar="NAME=VALUE")
+    fifo: list[str] = many(
+        "text",
+        "take commands of one letter from the named pipe FILE; of several, from the first, until a digit says"
+        " which",
+        name="master-fifo",
+        metavar="FILE",
+    )
     touch_reload: list[str] = many(
         "text", "load the program anew, as at SIGHUP, when FILE is touched", metavar="FILE"
+    )
+    touch_workers_reload: list[str] = many(
+        "text", "replace the app workers when FILE is touched", metavar="FILE"
+    )
+    touch_chain_reload: list[str] = many(
+        "text", "replace them one after the other when FILE is touched", metavar="FILE"
     )
     mercy: int = one(
         "count",
@@ -165,10 +217,89 @@ class FiguresOptions(Group):
 
 
 @dataclass(slots=True)
+class HookOptions(Group):
+    """Commands to run"""
+
+    exec_asap: list[str] = many("text", "run COMMAND first of all", metavar="COMMAND")
+    exec_pre_jail: list[str] = many("text", "run COMMAND when shared sockets are bound", metavar="COMMAND")
+    exec_in_jail: list[str] = many("text", "run COMMAND after that", metavar="COMMAND")
+    exec_post_jail: list[str] = many("text", "run COMMAND after that", metavar="COMMAND")
+    exec_as_root: list[str] = many(
+        "text", "run COMMAND before privileges are dropped, if there are any", metavar="COMMAND"
+    )
+    exec_as_user: list[str] = many("text", "run COMMAND when they are dropped", metavar="COMMAND")
+    exec_pre_app: list[str] = many("text", "run COMMAND before anything is forked", metavar="COMMAND")
+    exec_post_app: list[str] = many("text", "run COMMAND when everybody is ready", metavar="COMMAND")
+    exec_as_user_atexit: list[str] = many("text", "run COMMAND at the end", metavar="COMMAND")
+    hook_asap: list[str] = many("hook", "run COMMAND first of all", metavar="exec:COMMAND")
+    hook_pre_jail: list[str] = many(
+        "hook", "run COMMAND when shared sockets are bound", metavar="exec:COMMAND"
+    )
+    hook_in_jail: list[str] = many("hook", "run COMMAND after that", metavar="exec:COMMAND")
+    hook_post_jail: list[str] = many("hook", "run COMMAND after that", metavar="exec:COMMAND")
+    hook_as_root: list[str] = many(
+        "hook", "run COMMAND before privileges are dropped, if there are any", metavar="exec:COMMAND"
+    )
+    hook_as_user: list[str] = many("hook", "run COMMAND when they are dropped", metavar="exec:COMMAND")
+    hook_pre_app: list[str] = many("hook", "run COMMAND before anything is forked", metavar="exec:COMMAND")
+    hook_post_app: list[str] = many("hook", "run COMMAND when everybody is ready", metavar="exec:COMMAND")
+    hook_master_start: list[str] = many(
+        "hook", "run COMMAND when the master begins, after a reload too", metavar="exec:COMMAND"
+    )
+    hook_as_gateway: list[str] = many(
+        "hook", "run COMMAND in every router worker, before it routes", metavar="exec:COMMAND"
+    )
+    hook_as_user_atexit: list[str] = many("hook", "run COMMAND at the end", metavar="exec:COMMAND")
+
+
+@dataclass(slots=True)
 class LogOptions(Group):
     """Logging"""
 
-    logto: str = one("text", "", "log to FILE", aliases=("logto2",), metavar="FILE")
+    logto: str = one(
+        "text", "", "log to FILE, or in datagrams to ADDRESS", aliases=("logto2",), metavar="FILE-OR-ADDRESS"
+    )
+    syslog: str | None = one(
+        "string",
+        None,
+        "log to syslog, under NAME",
+        name="log-syslog",
+        argument=OPTIONAL,
+        metavar="NAME",
+    )
+    journald: bool = one("flag", False, "log to systemd's journal", name="log-journald")
+    level: str = one(
+        "choice(debug, info, warning, error)",
+        "info",
+        "log nothing of less weight",
+        name="log-level",
+        metavar="LEVEL",
+    )
     log_date: bool = one(
         "flag", False, "put the date in front of log lines", aliases=("logdate",), argument=OPTIONAL
     )
+    truncate: bool = one("flag", False, "begin the log file anew at a start", name="log-truncate")
+    maxsize: int = one(
+        "integer", 0, "move the log file away when it has over BYTES", name="log-maxsize", metavar="BYTES"
+    )
+    backupname: str = one(
+        "text",
+        "",
+        "what to name it then (default: its name and the time)",
+        name="log-backupname",
+        metavar="FILE",
+    )
+    touch_reopen: list[str] = many(
+        "text",
+        "go on in a new log file when FILE is touched (as is done, within a second, when the file was moved)",
+        name="touch-logreopen",
+        metavar="FILE",
+    )
+    touch_rotate: list[str] = many(
+        "text", "move the log file away when FILE is touched", name="touch-logrotate", metavar="FILE"
+    )
+
+    @property
+    def is_datagrams(self) -> bool:
+        """Whether logto is an address (uWSGI 2.0.31 behaviour: it has a colon)."""
+        return ":" in self.logto and "/" not in self.logto

@@ -20,6 +20,9 @@ class RouterOptions(Group):
     addresses: list[str] = many(
         "text", "listen on ADDRESS; =N is shared socket number N", name="", metavar="ADDRESS"
     )
+    zerg: list[str] = many(
+        "text", "listen on the sockets that the zerg server at ADDRESS offers, too", metavar="ADDRESS"
+    )
     processes: int = one("count", 1, "number of router workers", aliases=("workers",), metavar="N")
     to: list[str] = many("text", "forward to the node at ADDRESS, in turn with the others", metavar="ADDRESS")
     subscription_server: list[str] = many(
@@ -147,6 +150,11 @@ class RouterOptions(Group):
         )
         unset = RouterOptions()
         return [field for field in fields if getattr(self, field) != getattr(unset, field)]
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is anything to route."""
+        return bool(self.addresses or self.zerg)
 
     @property
     def configured_slots(self) -> int:
