@@ -107,7 +107,8 @@ class DatagramSink:
         self._address = address
         self._form = form
         self._socket: socket.socket | None = None
-        self._dialled = -_DIAL_EVERY
+        self._failed = -_DIAL_EVERY
+        """When nobody was there, last."""
         self._dial()
 
     def write(self, level: int, line: str) -> bool:
@@ -125,13 +126,12 @@ class DatagramSink:
         return False
 
     def reopen(self) -> None:
-        self._dialled = -_DIAL_EVERY
+        self._failed = -_DIAL_EVERY
         self._dial()
 
     def _dial(self) -> None:
-        if time.monotonic() - self._dialled < _DIAL_EVERY:
+        if time.monotonic() - self._failed < _DIAL_EVERY:
             return
-        self._dialled = time.monotonic()
         if self._socket is not None:
             self._socket.close()
         self._socket = socket.socket(self._family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
@@ -140,6 +140,7 @@ class DatagramSink:
         except OSError:
             self._socket.close()
             self._socket = None
+            self._failed = time.monotonic()
 
 
 class StreamSink:

@@ -199,7 +199,6 @@ class Supervisor:
         if not self._all_ready and self._children.are_all_ready:
             self._all_ready = True
             self._former.replace(now)
-            log.info("ready")
             try:
                 self._on_ready()
             except HookError as error:
@@ -207,6 +206,7 @@ class Supervisor:
                 self._exit_code = 1
                 self._stop_at_once()
                 return
+            log.info("ready")
             self._manager.is_ready(f"{len(self._children)} processes")
 
     def _take_signals(self) -> None:

@@ -118,6 +118,16 @@ class Program:
             error.add_note(f"output of {self.process.args}:\n{self.output}")
 
 
+def children(pid: int, title: str = "") -> list[int]:
+    """The pids of the living children of a process whose titles contain title."""
+    pids = []
+    for child in psutil.Process(pid).children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if title in " ".join(child.cmdline()) and child.status() != psutil.STATUS_ZOMBIE:
+                pids.append(child.pid)
+    return pids
+
+
 class Router(Program):
     """fastrouter-master, started and ready."""
 
@@ -139,11 +149,7 @@ class Router(Program):
         """Of the living children whose title contains title, once there are count of them."""
 
         def found() -> list[int]:
-            pids = []
-            for child in psutil.Process(self.pid).children():
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    if title in " ".join(child.cmdline()) and child.status() != psutil.STATUS_ZOMBIE:
-                        pids.append(child.pid)
+            pids = children(self.pid, title)
             return pids if len(pids) >= count else []
 
         return wait_until(found, f"{count} processes called {title}")

@@ -8,6 +8,7 @@ from fastrouter.config.pairs import ConfigError, Pair, why_unreadable
 __all__ = ["Expander"]
 
 _ENVIRONMENT = re.compile(r"\$\(([^()]*?)\)")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*:?")
 _FILE = re.compile(r"@\(([^()]*?)\)")
 _MAX_REPLACEMENTS = 1000
 """In one value; more can only come from a placeholder that leads back to itself."""
@@ -46,6 +47,8 @@ class Expander:
 def _variable(match: re.Match[str], environment: Mapping[str, str]) -> str:
     """A variable's value; ``NAME:-default`` and ``NAME-default`` as in uWSGI 2.1. An unset one stays."""
     name, dash, default = match[1].partition("-")
+    if not _NAME.fullmatch(name):
+        dash = ""  # a shell's $(command -option), in a command to run
     value = environment.get(match[1])
     if value is not None:
         return value
