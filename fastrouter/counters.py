@@ -1,7 +1,8 @@
 """One router worker's counters of all nodes, and the sums over all workers."""
 
+from fastrouter.cells import COUNTERS, HISTOGRAMS, Counter, Histogram
 from fastrouter.node import Node
-from fastrouter.shared import COUNTERS, Counter, SharedState
+from fastrouter.shared import SharedState
 
 __all__ = ["NodeCounters"]
 
@@ -11,6 +12,7 @@ class NodeCounters:
 
     def __init__(self, state: SharedState, worker: int) -> None:
         self._own = state.counters(worker)
+        self._times = state.histograms(worker)
         self._cells = state.cells
         self._first = state.layout.counters_at + Counter.ACTIVE
         self._step = state.layout.slots * COUNTERS
@@ -41,8 +43,20 @@ class NodeCounters:
         """Count a request that a node is sent."""
         self._own[node.counters_at] += 1
 
-    def failed(self, node: Node) -> None:
+    def failed(self, node: Node, kind: int = Counter.FAILURES) -> None:
+        """Count a failure; Counter.UNANSWERED or TIMEOUTS when it was not the connection that failed."""
         self._own[node.counters_at + Counter.FAILURES] += 1
+        if kind != Counter.FAILURES:
+            self._own[node.counters_at + kind] += 1
+
+    def took(self, node: Node, what: int, nanoseconds: int) -> None:
+        """Note how long something took: Histogram.CONNECT or RESPONSE."""
+        at = node.slot * HISTOGRAMS + what
+        bucket = (nanoseconds // Histogram.FIRST).bit_length()
+        if bucket >= Histogram.BUCKETS:
+            bucket = Histogram.BUCKETS - 1
+        self._times[at + bucket] += 1
+        self._times[at + Histogram.SUM] += nanoseconds
 
     def moved(self, node: Node, sent: int, received: int) -> None:
         """Count bytes sent to a node and received from it."""

@@ -10,14 +10,18 @@ another, longer rest. All workers see rests and trials in shared memory.
 Who is alone never rests: a bad answer is no worse than none.
 """
 
+import logging
 import time
 from typing import Final
 
 from fastrouter.counters import NodeCounters
 from fastrouter.node import Node
 from fastrouter.shared import SharedState
+from fastrouter.text import to_text
 
 __all__ = ["Health"]
+
+log = logging.getLogger("fastrouter")
 
 _SECOND: Final = 1_000_000_000
 _LONGEST_REST = 64
@@ -85,6 +89,7 @@ class Health:
         if 2 * self._allowed(node) > _WELL:
             self._cells[node.rest_at + _RESTS] = 0
             self._cells[node.rest_at] = 0
+            log.info("[uwsgi-fastrouter] %s => %s is well again", to_text(node.key), node.address)
         else:
             trial = self._cells[node.rest_at + _TRIAL]
             self._cells[node.rest_at + _TRIAL] = trial + (trial & 0xFFFFFFFF)

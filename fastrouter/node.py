@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from fastrouter.address import parse_node
-from fastrouter.shared import COUNTERS, Layout, NodeRecord, Slot
+from fastrouter.cells import COUNTERS, Slot
+from fastrouter.shared import Layout, NodeRecord
 from fastrouter.text import to_bytes, to_text
 
 __all__ = ["Node", "configured", "named"]

@@ -5,9 +5,10 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 
 from fastrouter.address import AddressError
+from fastrouter.cells import Table
 from fastrouter.node import Node
 from fastrouter.pool import Balancing, Pool
-from fastrouter.shared import EVERY_SLOT, Delta, NodeRecord, SharedState, Table
+from fastrouter.shared import EVERY_SLOT, Delta, NodeRecord, SharedState
 
 __all__ = ["Routes"]
 

@@ -10,39 +10,35 @@ import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
+from fastrouter.cells import (
+    APP_CELLS,
+    COUNTERS,
+    HEADER_CELLS,
+    HISTOGRAMS,
+    SLOT_CELLS,
+    WORKER_CELLS,
+    Counter,
+    Slot,
+)
 from fastrouter.halves import HEAD, Halves
 
 __all__ = [
-    "APP_CELLS",
-    "COUNTERS",
     "EVERY_SLOT",
     "FORMAT",
-    "WORKER_CELLS",
-    "App",
-    "Counter",
     "Delta",
     "Failure",
     "Layout",
     "NodeRecord",
     "SharedState",
-    "Slot",
-    "Table",
-    "Worker",
     "read_deltas",
     "read_failures",
 ]
 
-FORMAT = 1
+FORMAT = 2
 """Of everything that follows; a program that is loaded anew takes over only what it understands."""
 
-_HEADER_CELLS = 32
-WORKER_CELLS = 16
-APP_CELLS = 8
-_SLOT_CELLS = 16
-COUNTERS: Final = 8
-"""Cells of one node in one router worker: Counter's, and room to keep a node on one cache line."""
 
 _RECORD_HEAD = struct.Struct("<QQHBBHHHIBBQ?")
 MAX_ALGORITHM = 32
@@ -53,87 +49,6 @@ _MAX_RESOLVED = 64
 _HALF = 704
 """Bytes for one record: its head, a key and an address of at most 255 bytes each, names, some to grow."""
 assert HEAD.size + _RECORD_HEAD.size + 2 * 255 + MAX_ALGORITHM + _MAX_RESOLVED <= _HALF
-
-
-class Table:
-    """Header cells, written by the subscription server (before it runs, by the master)."""
-
-    GENERATION: Final = 0
-    """Moves at every change of routing."""
-    SLOTS_USED: Final = 1
-    """No slot at or above this number was ever used."""
-    LAST_ID: Final = 2
-    ACCEPTED: Final = 3
-    REFUSED: Final = 4
-    """The first of as many cells as there are reasons (subscription.Reason)."""
-    PAUSED: Final = 30
-    """1 while router workers are to accept nothing, and the application is not to be announced. This and
-    the next are written by the master."""
-    SILENT: Final = 31
-    """1 while announcers are to send nothing at all."""
-    END: Final = _HEADER_CELLS
-
-
-class Worker:
-    """Cells of one router worker, written by it."""
-
-    ACCEPTED: Final = 0
-    SESSIONS: Final = 1
-    ERRORS: Final = 2
-    GENERATION: Final = 3
-    """The generation of the table that it routes by."""
-    CHEAP: Final = 4
-    BUSY_SINCE: Final = 5
-    """Monotonic nanoseconds at which the current turn of the loop began, 0 while it waits. Kept only when
-    there is a harakiri."""
-
-
-class App:
-    """Cells of one thread of an app worker, written by it."""
-
-    BUSY_SINCE: Final = 0
-    """Monotonic nanoseconds at which its current request began, 0 while it waits."""
-    REQUESTS: Final = 1
-
-
-class Slot:
-    """Cells of one node. All but MARK are written by the subscription server."""
-
-    SEQUENCE: Final = 0
-    LAST_ANNOUNCED: Final = 1
-    """Monotonic nanoseconds."""
-    CORES: Final = 2
-    LOAD: Final = 3
-    MARK: Final = 4
-    """Written by any router worker that cannot reach the node: the id of an announced node, or the monotonic
-    nanoseconds of the failure of a configured one. Workers only ever write the same or something newer."""
-    REST: Final = 5
-    """Monotonic nanoseconds until which the node rests, or has rested and is on trial; 0 when it is well.
-    This and the next two are written by any router worker that sees the node fail or recover (health.py)."""
-    RESTS: Final = 6
-    """Rests since it was well."""
-    TRIAL: Final = 7
-    """Requests that it may have at a time while it is on trial."""
-    REQUESTS_BEFORE: Final = 8
-    """What had been counted in this slot when the node joined; so the next three."""
-    RX_BEFORE: Final = 9
-    TX_BEFORE: Final = 10
-    FAILURES_BEFORE: Final = 11
-    REQUESTS_AT_LAST: Final = 12
-    """Its requests when it announced itself last."""
-    END: Final = _SLOT_CELLS
-
-
-class Counter:
-    """Cells of one node in one router worker, written by that worker."""
-
-    REQUESTS: Final = 0
-    ACTIVE: Final = 1
-    RX: Final = 2
-    """Bytes sent to the node (uWSGI's word for it)."""
-    TX: Final = 3
-    """Bytes received from the node."""
-    FAILURES: Final = 4
 
 
 class NodeRecord(NamedTuple):
@@ -258,7 +173,7 @@ class Layout:
 
     @property
     def workers_at(self) -> int:
-        return _HEADER_CELLS
+        return HEADER_CELLS
 
     @property
     def apps_at(self) -> int:
@@ -270,21 +185,28 @@ class Layout:
 
     @property
     def counters_at(self) -> int:
-        return self.slots_at + self.slots * _SLOT_CELLS
+        return self.slots_at + self.slots * SLOT_CELLS
+
+    @property
+    def histograms_at(self) -> int:
+        return self.counters_at + self.rows * self.slots * COUNTERS
 
     def slot_cell(self, slot: int, cell: int = 0) -> int:
         """Where a slot's cell is."""
-        return self.slots_at + slot * _SLOT_CELLS + cell
+        return self.slots_at + slot * SLOT_CELLS + cell
 
     @property
     def records_at(self) -> int:
         """In bytes."""
-        return 8 * (self.counters_at + self.rows * self.slots * COUNTERS)
+        return 8 * (self.histograms_at + self.rows * self.slots * HISTOGRAMS)
 
     @property
     def size(self) -> int:
         """In bytes. Pages that are never touched cost nothing."""
         return self.records_at + 2 * _HALF * self.slots
+
+
+_NO_TIMES = memoryview(bytes(8 * HISTOGRAMS)).cast("Q")
 
 
 class SharedState:
@@ -302,7 +224,7 @@ class SharedState:
         self.cells = whole[: layout.records_at].cast("Q")
         self._records = whole[layout.records_at :]
         first = layout.slot_cell(0, Slot.SEQUENCE)
-        self._halves = Halves(self._records, _HALF, self.cells, first, _SLOT_CELLS)
+        self._halves = Halves(self._records, _HALF, self.cells, first, SLOT_CELLS)
 
     def close(self) -> None:
         """Give the mapping back. Nothing may hold a view of it any more."""
@@ -326,11 +248,25 @@ class SharedState:
         at = self.layout.counters_at + worker * size
         return self.cells[at : at + size]
 
+    def histograms(self, worker: int) -> memoryview:
+        """One worker's histograms of all nodes: HISTOGRAMS cells a slot."""
+        size = self.layout.slots * HISTOGRAMS
+        at = self.layout.histograms_at + worker * size
+        return self.cells[at : at + size]
+
     def total(self, slot: int, counter: int) -> int:
         """One counter of one node, summed over all router workers, former ones included."""
         step = self.layout.slots * COUNTERS
         at = self.layout.counters_at + slot * COUNTERS + counter
         return sum(self.cells[at + step * row] for row in range(self.layout.rows))
+
+    def times(self, slot: int) -> list[int]:
+        """The cells of one node's histograms, each summed over all router workers, former ones included."""
+        first, step = self.layout.histograms_at + slot * HISTOGRAMS, self.layout.slots * HISTOGRAMS
+        starts = range(first, first + self.layout.rows * step, step)
+        return [
+            sum(column) for column in zip(*(self.cells[at : at + HISTOGRAMS] for at in starts), strict=True)
+        ]
 
     def slot_cell(self, slot: int, cell: int) -> int:
         """Where in cells a slot's cell is."""
@@ -343,8 +279,14 @@ class SharedState:
             (Slot.RX_BEFORE, Counter.RX),
             (Slot.TX_BEFORE, Counter.TX),
             (Slot.FAILURES_BEFORE, Counter.FAILURES),
+            (Slot.UNANSWERED_BEFORE, Counter.UNANSWERED),
+            (Slot.TIMEOUTS_BEFORE, Counter.TIMEOUTS),
         ):
             self.cells[self.slot_cell(slot, cell)] = self.total(slot, counter)
+        # Nobody has a request there, so nobody writes; at worst a time that is being noted is the former's.
+        for worker in range(self.layout.rows):
+            at = self.layout.histograms_at + (worker * self.layout.slots + slot) * HISTOGRAMS
+            self.cells[at : at + HISTOGRAMS] = _NO_TIMES
 
     def forget_rests(self, slot: int) -> None:
         """Somebody else is in a slot now."""

@@ -2,11 +2,13 @@
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from fastrouter import __version__
-from fastrouter.shared import Counter, NodeRecord, SharedState, Slot, Table, Worker
+from fastrouter.cells import COUNTERS, ERROR_KINDS, HISTOGRAMS, Counter, Histogram, Slot, Table, Worker
+from fastrouter.shared import NodeRecord, SharedState
 from fastrouter.subscription import Reason, pool_hash
 from fastrouter.text import to_text
 
@@ -24,7 +26,8 @@ def snapshot(
     the first slots; first_slot is the first one of announced nodes.
     """
     cells = state.cells
-    workers = [_worker(state, number) for number in range(state.layout.workers)]
+    used = max(cells[Table.SLOTS_USED], first_slot)
+    workers = [_worker(state, number, used) for number in range(state.layout.workers)]
     return {
         "version": __version__,
         "pid": os.getppid(),
@@ -37,6 +40,8 @@ def snapshot(
         "cheap": int(all(worker["cheap"] for worker in workers)),
         "accepted": sum(state.worker_cells(row)[Worker.ACCEPTED] for row in range(state.layout.rows)),
         "errors": sum(state.worker_cells(row)[Worker.ERRORS] for row in range(state.layout.rows)),
+        "errors_by_kind": _kinds(state, range(state.layout.rows)),
+        "time_buckets": [(Histogram.FIRST << bucket) / _SECOND for bucket in range(Histogram.BUCKETS - 1)],
         "announcements": {
             "accepted": cells[Table.ACCEPTED],
             "refused": {reason.name.lower(): cells[Table.REFUSED + reason] for reason in Reason},
@@ -46,15 +51,56 @@ def snapshot(
     }
 
 
-def _worker(state: SharedState, number: int) -> dict[str, Any]:
+def _kinds(state: SharedState, rows: Iterable[int]) -> dict[str, int]:
+    """Errors of sessions, by kind."""
+    cells = [state.worker_cells(row) for row in rows]
+    return {kind: sum(row[Worker.KINDS + at] for row in cells) for at, kind in enumerate(ERROR_KINDS)}
+
+
+def _worker(state: SharedState, number: int, slots: int) -> dict[str, Any]:
+    """What one router worker counts, of all nodes together, which are in so many slots."""
     cells = state.worker_cells(number)
+    counters, times = state.counters(number), state.histograms(number)
+    sums = {name: sum(counters[at : slots * COUNTERS : COUNTERS]) for name, at in _COUNTERS.items()}
+    rows = [times[at : slots * HISTOGRAMS : HISTOGRAMS] for at in range(HISTOGRAMS)]
     return {
         "id": number + 1,
         "accepted": cells[Worker.ACCEPTED],
         "sessions": cells[Worker.SESSIONS],
         "errors": cells[Worker.ERRORS],
+        "errors_by_kind": _kinds(state, [number]),
         "cheap": cells[Worker.CHEAP],
+        **_with_connect_failures(sums),
+        **_times([sum(row) for row in rows]),
     }
+
+
+_COUNTERS = {
+    "requests": Counter.REQUESTS,
+    "tx": Counter.TX,
+    "rx": Counter.RX,
+    "ref": Counter.ACTIVE,
+    "failcnt": Counter.FAILURES,
+    "unanswered": Counter.UNANSWERED,
+    "timeouts": Counter.TIMEOUTS,
+}
+
+
+def _with_connect_failures(figures: dict[str, Any]) -> dict[str, Any]:
+    """failcnt has all kinds; what it has beside those that are counted themselves was never connected."""
+    others = figures["unanswered"] + figures["timeouts"]
+    return {**figures, "connect_failures": max(figures["failcnt"] - others, 0)}
+
+
+def _times(cells: Sequence[int]) -> dict[str, Any]:
+    """Both histograms of some node, or of several: how often in which bucket, and seconds in all."""
+    found = {}
+    for name, at in (("connect_time", Histogram.CONNECT), ("response_time", Histogram.RESPONSE)):
+        counts = list(cells[at : at + Histogram.BUCKETS])
+        while counts and not counts[-1]:
+            counts.pop()
+        found[name] = {"sum": cells[at + Histogram.SUM] / _SECOND, "counts": counts}
+    return found
 
 
 def _pools(state: SharedState, first_slot: int) -> Iterator[dict[str, Any]]:
@@ -74,7 +120,17 @@ def _pools(state: SharedState, first_slot: int) -> Iterator[dict[str, Any]]:
             "hits": sum(node["requests"] + node["failcnt"] for node in nodes),
             "sni_enabled": 0,
             "nodes": nodes,
+            **{name: sum(node[name] for node in nodes) for name in (*_COUNTERS, "connect_failures")},
+            **{name: _together([node[name] for node in nodes]) for name in ("connect_time", "response_time")},
         }
+
+
+def _together(histograms: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    counts = zip_longest(*(histogram["counts"] for histogram in histograms), fillvalue=0)
+    return {
+        "sum": sum(histogram["sum"] for histogram in histograms),
+        "counts": [sum(column) for column in counts],
+    }
 
 
 def _announced(state: SharedState, slot: int, record: NodeRecord) -> dict[str, Any]:
@@ -114,12 +170,19 @@ def _node(state: SharedState, slot: int, name: str) -> dict[str, Any]:
     """What is counted of every node, since it joined."""
     cells, cell = state.cells, state.slot_cell(slot, 0)
     until = cells[cell + Slot.REST]
+    before = {
+        "requests": Slot.REQUESTS_BEFORE,
+        "tx": Slot.TX_BEFORE,
+        "rx": Slot.RX_BEFORE,
+        "failcnt": Slot.FAILURES_BEFORE,
+        "unanswered": Slot.UNANSWERED_BEFORE,
+        "timeouts": Slot.TIMEOUTS_BEFORE,
+    }
+    counted = {name: state.total(slot, counter) for name, counter in _COUNTERS.items()}
+    counted |= {name: counted[name] - cells[cell + at] for name, at in before.items()}
     return {
         "name": name,
-        "requests": state.total(slot, Counter.REQUESTS) - cells[cell + Slot.REQUESTS_BEFORE],
-        "tx": state.total(slot, Counter.TX) - cells[cell + Slot.TX_BEFORE],
-        "rx": state.total(slot, Counter.RX) - cells[cell + Slot.RX_BEFORE],
-        "ref": state.total(slot, Counter.ACTIVE),
-        "failcnt": state.total(slot, Counter.FAILURES) - cells[cell + Slot.FAILURES_BEFORE],
+        **_with_connect_failures(counted),
         "resting": until > time.monotonic_ns(),
+        **_times(state.times(slot)),
     }

@@ -1,8 +1,14 @@
 """Taking over the memory of the program before a reload: its table, and its counts."""
 
-from fastrouter.shared import COUNTERS, Counter, NodeRecord, SharedState, Slot, Table, Worker
+from fastrouter.cells import COUNTERS, ERROR_KINDS, HISTOGRAMS, Counter, Slot, Table, Worker
+from fastrouter.shared import NodeRecord, SharedState
 
 __all__ = ["Succession"]
+
+_COUNTED = (
+    *(Counter.REQUESTS, Counter.RX, Counter.TX, Counter.ACTIVE),
+    *(Counter.FAILURES, Counter.UNANSWERED, Counter.TIMEOUTS),
+)
 
 
 class Succession:
@@ -36,7 +42,8 @@ class Succession:
     def count(self) -> None:
         """Take over what was counted meanwhile, for nodes that are still there."""
         retired = self._state.layout.workers
-        for cell in (Worker.ACCEPTED, Worker.ERRORS):
+        kinds = range(Worker.KINDS, Worker.KINDS + len(ERROR_KINDS))
+        for cell in (Worker.ACCEPTED, Worker.ERRORS, *kinds):
             rows = range(self._former.layout.rows)
             counted = sum(self._former.worker_cells(row)[cell] for row in rows)
             self._state.worker_cells(retired)[cell] = counted
@@ -44,20 +51,27 @@ class Succession:
         for former_slot, (slot, record) in self._slots.items():
             now = self._state.read(slot)
             if now is not None and now.id == record.id:
-                for counter in (
-                    *(Counter.REQUESTS, Counter.RX, Counter.TX),
-                    *(Counter.FAILURES, Counter.ACTIVE),
-                ):
+                for counter in _COUNTED:
                     counters[slot * COUNTERS + counter] = self._former.total(former_slot, counter)
 
     def end(self) -> None:
         """Nobody counts there any more, or has a request."""
         self.count()
+        self._take_over_times()
         counters = self._state.counters(self._state.layout.workers)
         for slot, _ in self._slots.values():
             counters[slot * COUNTERS + Counter.ACTIVE] = 0
         counters.release()
         self._former.close()
+
+    def _take_over_times(self) -> None:
+        retired = self._state.histograms(self._state.layout.workers)
+        for former_slot, (slot, record) in self._slots.items():
+            now = self._state.read(slot)
+            if now is not None and now.id == record.id:
+                for cell, total in enumerate(self._former.times(former_slot)):
+                    retired[slot * HISTOGRAMS + cell] = total
+        retired.release()
 
     def _copy(self, former_slot: int, slot: int, record: NodeRecord) -> None:
         for cell in range(Slot.LAST_ANNOUNCED, Slot.END):

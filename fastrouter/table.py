@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from fastrouter.shared import MAX_ALGORITHM, Counter, Delta, NodeRecord, SharedState, Slot, Table
+from fastrouter.cells import Counter, Slot, Table
+from fastrouter.shared import MAX_ALGORITHM, Delta, NodeRecord, SharedState
 from fastrouter.subscription import Announcement
 from fastrouter.text import to_bytes, to_text
 

@@ -1,6 +1,6 @@
 """Keys and addresses are bytes on the wire and text in configurations; any bytes survive both ways."""
 
-__all__ = ["to_bytes", "to_text"]
+__all__ = ["printable", "to_bytes", "to_text"]
 
 
 def to_text(value: bytes) -> str:
@@ -10,3 +10,10 @@ def to_text(value: bytes) -> str:
 def to_bytes(value: str) -> bytes:
     """Raises UnicodeEncodeError for text that never was bytes (a lone surrogate of another kind)."""
     return value.encode("utf-8", "surrogateescape")
+
+
+def printable(text: str) -> str:
+    """What comes from the network, for a log: nothing in it begins another line, or talks to a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

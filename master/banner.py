@@ -43,6 +43,7 @@ def announce_start(context: Context) -> None:
 
 _NEEDS = (
     ("fallback_on_no_key", "fallback"),
+    ("log_format", "log"),
     ("post_buffering_dir", "post_buffering"),
     ("resubscribe_bind", "resubscribe"),
     ("resubscribe_sign", "resubscribe"),

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import psutil
 
-from fastrouter.shared import App, Table, Worker
+from fastrouter.cells import App, Table, Worker
 from fastrouter.subscription import Reason
 from master.child import Child
 from workers.context import Context

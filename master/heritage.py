@@ -49,6 +49,8 @@ class Heritage:
     """The former children are to get no mercy."""
     log: int = -1
     """That log lines are written to."""
+    access_log: int = -1
+    """That requests are logged to."""
     given: list[int] = field(default_factory=list)
     """Those of the sockets that somebody else has bound."""
     is_asked_again: bool = False
@@ -64,7 +66,7 @@ class Heritage:
     @property
     def descriptors(self) -> list[int]:
         sockets = [fd for fds in self.sockets.values() for fd in fds]
-        single = [fd for fd in (self.state, self.options, self.log) if fd >= 0]
+        single = [fd for fd in (self.state, self.options, self.log, self.access_log) if fd >= 0]
         return [*sockets, *single, *self.caches.values(), *self.fifos.values()]
 
     def hand_over(self, environment: Mapping[str, str]) -> dict[str, str]:

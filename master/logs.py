@@ -12,7 +12,17 @@ import stat
 import time
 
 from fastrouter.options import LogOptions
-from master.sinks import DatagramSink, FileSink, Sink, StreamSink, journal_format, plain_format, syslog_format
+from fastrouter.text import printable
+from workers.sinks import (
+    DatagramSink,
+    FileSink,
+    Sink,
+    StreamSink,
+    journal_format,
+    open_log,
+    plain_format,
+    syslog_format,
+)
 
 __all__ = ["LogHandler", "set_up_logging"]
 
@@ -42,7 +52,7 @@ class LogHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            line = _escape(record.getMessage())
+            line = printable(record.getMessage())
             if record.exc_info:
                 line += "\n" + logging.Formatter().formatException(record.exc_info)
         except (TypeError, ValueError):
@@ -103,17 +113,9 @@ def _sink(options: LogOptions, path: str, former: int) -> Sink:
         is_socket = stat.S_ISSOCK(os.fstat(2).st_mode)
         return StreamSink(2) if is_socket else FileSink(2, opened=former)
     if former >= 0 and not os.access(path, os.W_OK):
-        return FileSink(2, path, former)
-    truncate = os.O_TRUNC if options.truncate and former < 0 else 0
-    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | truncate, 0o640)
+        return FileSink(2, path, former, is_standard=True)
+    fd = open_log(path, os.O_TRUNC if options.truncate and former < 0 else 0)
     for other in (1, 2):
         os.dup2(fd, other)
     os.close(fd)
-    return FileSink(2, path)
-
-
-def _escape(line: str) -> str:
-    """Names come from the network: nothing in them may begin another line, or talk to a terminal."""
-    if line.isprintable():
-        return line
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
+    return FileSink(2, path, is_standard=True)

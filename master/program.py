@@ -6,8 +6,9 @@ import signal
 import sys
 from typing import NoReturn
 
+from fastrouter.cells import Table
 from fastrouter.options import Options
-from fastrouter.shared import FORMAT, Layout, SharedState, Table
+from fastrouter.shared import FORMAT, Layout, SharedState
 from fastrouter.subscriber import parse_subscriptions
 from fastrouter.succession import Succession
 from master.banner import announce_start
@@ -29,6 +30,7 @@ from master.supervisor import PID, Supervisor
 from workers.configured import named_slots
 from workers.context import Context, Pipe
 from workers.process import die_with_parent, set_title
+from workers.sinks import open_log
 
 __all__ = ["run"]
 
@@ -72,6 +74,7 @@ def run(options: Options, heritage: Heritage) -> int:
     if master.daemonize and is_new:
         daemon.detach()
     handler = set_up_logging(options.log, log_path, heritage.log)
+    _open_access_log(context, heritage)
     announce_start(context)
     fill_caches(context.caches, options)
     fifo = Fifo(master.fifo, heritage.fifos)
@@ -173,6 +176,22 @@ def _missing_socket(context: Context) -> str:
     return ""
 
 
+def _open_access_log(context: Context, heritage: Heritage) -> None:
+    """Raises OSError. Where the file cannot be opened any more after a reload, the former one serves."""
+    path = context.options.router.log
+    if path:
+        context.access_log_path = os.path.abspath(path)
+        try:
+            context.access_log = open_log(path, os.O_NONBLOCK)
+        except OSError as error:
+            if heritage.access_log < 0:
+                raise OSError(error.errno, f"cannot log requests to {path}: {error.strerror}") from None
+            context.access_log = heritage.access_log
+            return
+    if heritage.access_log >= 0:
+        os.close(heritage.access_log)
+
+
 def _take_over(context: Context, heritage: Heritage) -> Former:
     """Make the memory that is shared, with what the program before a reload had in its own."""
     options = context.options
@@ -212,6 +231,7 @@ def _heritage(context: Context, sockets: Sockets, handler: LogHandler, fifo: Fif
         sockets=sockets.bound,
         given=sorted(sockets.given),
         log=handler.fd,
+        access_log=context.access_log,
         fifos=dict(fifo.descriptors),
         state=context.state.fd,
         slots=layout.slots,

@@ -13,7 +13,7 @@ import struct
 import time
 from collections.abc import Callable, Sequence
 
-from fastrouter.shared import Table
+from fastrouter.cells import Table
 from master.child import Child, Role
 from master.children import HANDLED, BeChild, Children
 from master.fifo import Fifo

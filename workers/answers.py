@@ -4,7 +4,7 @@ import os
 from http import HTTPStatus
 from typing import Final
 
-__all__ = ["BAD_REQUEST", "FAILED", "NO_ANSWER", "NO_NODE", "TOO_LATE", "UNAVAILABLE", "answer"]
+__all__ = ["BAD_REQUEST", "FAILED", "GONE", "NO_ANSWER", "NO_NODE", "TOO_LATE", "UNAVAILABLE", "answer"]
 
 BAD_REQUEST: Final = 400
 """What came is no uwsgi packet, or it names no key."""
@@ -18,6 +18,9 @@ UNAVAILABLE: Final = 503
 """The key is known, but no node of it can be reached, or none has room."""
 TOO_LATE: Final = 504
 """The node did not answer in time."""
+
+GONE: Final = 499
+"""The client has left, or somebody broke off; nobody is told (nginx's number for it)."""
 
 _RETRY_AFTER = 10
 """Seconds; a node announces itself that often unless told otherwise (uWSGI's subscribe-freq)."""

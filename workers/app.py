@@ -14,8 +14,8 @@ from collections.abc import Callable
 from typing import Any
 
 from fastrouter.cache.wire import CACHE, answer_call
+from fastrouter.cells import App
 from fastrouter.packet import HEADER, PacketError
-from fastrouter.shared import App
 from workers.context import Context
 from workers.loop import EXCLUSIVE
 from workers.process import BOOT_FAILURE

@@ -4,7 +4,7 @@ import logging
 import signal
 from collections.abc import Callable
 
-from fastrouter.shared import Table
+from fastrouter.cells import Table
 from fastrouter.subscriber import Subscription, parse_subscriptions
 from fastrouter.subscription import Announcement
 from workers.announcer import Announcer

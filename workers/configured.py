@@ -8,8 +8,9 @@ import threading
 import time
 
 from fastrouter.address import host_name, show
+from fastrouter.cells import Slot
 from fastrouter.options import RouterOptions
-from fastrouter.shared import NodeRecord, Slot
+from fastrouter.shared import NodeRecord
 from fastrouter.text import to_bytes, to_text
 from workers.context import Context
 from workers.publisher import Publisher

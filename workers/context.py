@@ -55,6 +55,9 @@ class Context:
     """By name; the first one is what an empty name means."""
     signed_times: Cache | None = None
     """Of each node that was ever announced with a signature, the highest time that was accepted."""
+    access_log: int = -1
+    """Descriptor of the log of requests."""
+    access_log_path: str = ""
     router_listeners: list[Listener] = field(default_factory=list)
     app_listeners: list[Listener] = field(default_factory=list)
     shared_listeners: list[Listener] = field(default_factory=list)

@@ -53,6 +53,8 @@ class Gate:
         self._loop = loop
         self._admit = admit
         self._open = False
+        self._is_out = False
+        """The kernel gave nothing when it was asked last."""
         # The C type's accept() returns a bare descriptor; making a socket object of it would cost two calls.
         self._listeners = {
             listener.socket.fileno(): cast(PlainSocket, listener.socket) for listener in listeners
@@ -106,8 +108,13 @@ class Gate:
             return False  # another worker was faster, or the client did not wait
         except OSError as error:
             # No descriptors, no memory, or what accept(2) passes on from the network.
-            if self.close(Reason.EXHAUSTED):
-                log.error("cannot accept: %s; trying again in a second", error.strerror)
+            self.close(Reason.EXHAUSTED)
+            if not self._is_out:
+                self._is_out = True
+                log.error("cannot accept: %s; trying again every second", error.strerror)
             return False
+        if self._is_out:
+            self._is_out = False
+            log.info("accepting again")
         self._admit(client)
         return True

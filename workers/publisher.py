@@ -4,7 +4,8 @@ import os
 import select
 from collections.abc import Sequence
 
-from fastrouter.shared import EVERY_SLOT, Delta, SharedState, Table
+from fastrouter.cells import Table
+from fastrouter.shared import EVERY_SLOT, Delta, SharedState
 from workers.loop import Event, Loop
 
 __all__ = ["Publisher"]

@@ -6,10 +6,12 @@ room for what it has not taken yet, or, once the session is old enough, its leav
 
 import os
 import socket
+import time
 from _socket import socket as PlainSocket
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Final
 
+from fastrouter.cells import Counter, Histogram
 from fastrouter.node import Node
 from workers.answers import NO_ANSWER, TOO_LATE
 from workers.loop import ERR, HUP, IN, OUT, RDHUP, Event
@@ -71,7 +73,11 @@ def relay(session: "Session", sock: PlainSocket, node: Node, rest: Bytes) -> Gen
                         up = body.read()
                         uploaded += len(up)
                 if not down and events != OUT:
+                    if not received and session.record is not None:
+                        session.record.answers(sock, time.monotonic_ns() - session.started)
                     n, down, ended = _download(sock, client, buffer, events & RDHUP)
+                    if n and not received:
+                        router.counters.took(node, Histogram.RESPONSE, time.monotonic_ns() - session.started)
                     received += n
                     if ended:
                         break
@@ -93,10 +99,12 @@ def relay(session: "Session", sock: PlainSocket, node: Node, rest: Bytes) -> Gen
         if down or not (up or left == 0 or left == _ENDED):
             raise  # it was not the node that everybody waited for
         if not received:
-            router.failed(session, node)
+            router.failed(session, node, Counter.TIMEOUTS)
         return 0 if received else TOO_LATE
     finally:
         router.counters.moved(node, uploaded - len(up), received)
+        if session.record is not None:
+            session.record.moved(uploaded - len(up), received)
         router.loop.unwatch(client)
     return _ended(session, node, received, left)
 
@@ -105,6 +113,11 @@ def _begin(session: "Session", node: Node, rest: Bytes) -> Bytes:
     """Count the request; returns what the node has to be sent first."""
     router, body = session.router, session.body
     session.touched, session.limit = router.seconds, router.timeout
+    now = time.monotonic_ns()
+    router.counters.took(node, Histogram.CONNECT, now - session.started)
+    if session.record is not None:
+        session.record.connected(node.address, now - session.started)
+    session.started = now
     router.counters.connected(node)
     if body is None:
         return rest
@@ -115,7 +128,7 @@ def _begin(session: "Session", node: Node, rest: Bytes) -> Bytes:
 def _ended(session: "Session", node: Node, received: int, left: int | None) -> int:
     """The node has closed. Returns what relay does."""
     if not received:
-        session.router.failed(session, node)
+        session.router.failed(session, node, Counter.UNANSWERED)
         return NO_ANSWER
     session.router.health.answered(node)
     session.body_left = left

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["Served", "format_request"]
+__all__ = ["Served", "expand", "format_request", "of_request", "stamps"]
 
 _VARIABLE = re.compile(r"%\(([^()]+)\)")
 
@@ -31,10 +31,12 @@ class Served:
 
 
 def format_request(served: Served, format: str) -> str:
-    """One line. Variables of the format that nobody knows become ``-``, as in uWSGI."""
-    values = _values(served)
-    if not format:
-        format = _DEFAULT
+    """One line."""
+    return expand(format or _DEFAULT, _values(served))
+
+
+def expand(format: str, values: Mapping[str, str]) -> str:
+    """Put values in the place of ``%(name)``. Unknown and empty ones become ``-``, as in uWSGI."""
     return _VARIABLE.sub(lambda match: values.get(match[1], "-") or "-", format)
 
 
@@ -45,23 +47,42 @@ _DEFAULT = (
 )
 
 
-def _values(served: Served) -> dict[str, str]:
+_NAMED = {
+    "addr": "REMOTE_ADDR",
+    "user": "REMOTE_USER",
+    "method": "REQUEST_METHOD",
+    "uri": "REQUEST_URI",
+    "proto": "SERVER_PROTOCOL",
+    "host": "HTTP_HOST",
+    "referer": "HTTP_REFERER",
+    "uagent": "HTTP_USER_AGENT",
+    "cl": "CONTENT_LENGTH",
+}
+
+
+def of_request(variables: Mapping[str, str]) -> dict[str, str]:
+    """What is logged of a request itself, by the names of uWSGI's log variables."""
+    values = {name: variables.get(variable, "") for name, variable in _NAMED.items()}
+    return values | {f"var.{name}": value for name, value in variables.items()}
+
+
+def stamps() -> dict[str, str]:
+    """The time, in all its forms."""
     now = time.localtime()
-    environ = {name: str(value) for name, value in served.environ.items() if isinstance(value, str)}
-    named = {
-        "addr": "REMOTE_ADDR",
-        "user": "REMOTE_USER",
-        "method": "REQUEST_METHOD",
-        "uri": "REQUEST_URI",
-        "proto": "SERVER_PROTOCOL",
-        "host": "HTTP_HOST",
-        "referer": "HTTP_REFERER",
-        "uagent": "HTTP_USER_AGENT",
-        "cl": "CONTENT_LENGTH",
+    epoch = str(int(time.mktime(now)))
+    return {
+        "ctime": time.strftime("%a %b %e %H:%M:%S %Y", now),
+        "ltime": time.strftime("%d/%b/%Y:%H:%M:%S %z", now),
+        "time": epoch,
+        "epoch": epoch,
     }
-    values = {name: environ.get(variable, "") for name, variable in named.items()}
-    values |= {f"var.{name}": value for name, value in environ.items()}
-    values |= {
+
+
+def _values(served: Served) -> dict[str, str]:
+    environ = {name: value for name, value in served.environ.items() if isinstance(value, str)}
+    return {
+        **of_request(environ),
+        **stamps(),
         "status": served.status.partition(" ")[0],
         "size": str(served.header_bytes + served.body_bytes),
         "rsize": str(served.body_bytes),
@@ -76,9 +97,4 @@ def _values(served: Served) -> dict[str, str]:
         "wid": str(served.worker),
         "core": str(served.thread),
         "number": str(served.number),
-        "ctime": time.strftime("%a %b %e %H:%M:%S %Y", now),
-        "ltime": time.strftime("%d/%b/%Y:%H:%M:%S %z", now),
-        "time": str(int(time.mktime(now))),
-        "epoch": str(int(time.mktime(now))),
     }
-    return values

@@ -6,14 +6,16 @@ import os
 import signal
 from collections.abc import Callable
 
+from fastrouter.cells import ERROR_KINDS, Counter, Table, Worker
 from fastrouter.counters import NodeCounters
 from fastrouter.health import Health
 from fastrouter.node import Node
 from fastrouter.pool import Balancing
 from fastrouter.routes import Routes
-from fastrouter.shared import Failure, Table, Worker, read_deltas
+from fastrouter.shared import Failure, read_deltas
 from fastrouter.text import to_bytes, to_text
-from workers.answers import TOO_LATE, UNAVAILABLE
+from workers.accesslog import AccessLog, Record
+from workers.answers import BAD_REQUEST, FAILED, GONE, NO_ANSWER, NO_NODE, TOO_LATE, UNAVAILABLE
 from workers.body import BodyFile, BufferingFailed
 from workers.context import Context
 from workers.fastrouter import read_request
@@ -23,6 +25,7 @@ from workers.loop import IN, Event, Loop
 from workers.process import BOOT_FAILURE, raise_descriptor_limit
 from workers.queue import Queue
 from workers.session import SWEEP, Session
+from workers.sinks import FileSink
 from workers.usercode import LoadError
 from workers.uwsgimodule import install_uwsgi_module
 
@@ -33,8 +36,24 @@ log = logging.getLogger("fastrouter")
 _RESERVED_DESCRIPTORS = 64
 """Kept out of the sessions' reach: listeners, pipes, the log, libraries."""
 
+_ROOM = 0.9
+"""Of the limit of sessions; who has fewer is full no longer."""
+
 _DESCRIPTORS = 2
 """Of a session: its client's and its node's. With post-buffering there may be a file besides."""
+
+_ERROR_CELLS = {
+    problem: Worker.KINDS + ERROR_KINDS.index(kind)
+    for problem, kind in {
+        BAD_REQUEST: "bad_request",
+        NO_NODE: "no_node",
+        FAILED: "failed",
+        NO_ANSWER: "no_answer",
+        UNAVAILABLE: "unavailable",
+        TOO_LATE: "too_late",
+        GONE: "gone",
+    }.items()
+}
 
 _CLOSED_AT_ONCE = frozenset({errno.EPIPE, errno.ECONNRESET})
 """Errors of a node that accepted and closed."""
@@ -101,7 +120,8 @@ class Router:
         each = _DESCRIPTORS + (1 if options.post_buffering else 0)
         by_descriptors = max((raise_descriptor_limit() - _RESERVED_DESCRIPTORS) // each, 1)
         self._max_sessions = min(options.max_sessions or by_descriptors, by_descriptors)
-        self._full_logged = -1
+        self._is_full = False
+        """That it has all the sessions that it may have was said, and is true still, or almost."""
         self._gate = Gate(self.loop, context.router_listeners, context.app_listeners, self._admit)
         self._can_be_cheap = options.cheap
         self._quiet = options.quiet
@@ -122,6 +142,10 @@ class Router:
         self._forwarder = make_forwarder(context, index, self._routes, balancing, self.fallback)
         self.candidates = self._forwarder.candidates
         self.knows = self._forwarder.knows
+        self._access_log: AccessLog | None = None
+        if options.log:
+            sink = FileSink(context.access_log, context.access_log_path, context.access_log)
+            self._access_log = AccessLog(sink, options.log_format, index)
         if options.harakiri:
             self.loop.time_turns(self._cells, Worker.BUSY_SINCE)
 
@@ -185,9 +209,9 @@ class Router:
             if self.queue.waiting:
                 self.queue.wake(node.key)
 
-    def failed(self, session: Session, node: Node) -> None:
-        """Count a node that gave no answer, and see whether it had better rest."""
-        self.counters.failed(node)
+    def failed(self, session: Session, node: Node, kind: int) -> None:
+        """Count a node that gave no answer (UNANSWERED, TIMEOUTS), and see whether it had better rest."""
+        self.counters.failed(node, kind)
         rest = self.health.failed(node)
         if rest:
             log.warning(
@@ -200,7 +224,7 @@ class Router:
     def connect_failed(self, session: Session, node: Node, error: int, tries: int) -> int:
         """Count, mark and log a node that could not be reached. Returns the status that says so."""
         if error in _CLOSED_AT_ONCE:
-            self.failed(session, node)
+            self.failed(session, node, Counter.UNANSWERED)
             return UNAVAILABLE
         self.counters.failed(node)
         if not self._quiet:
@@ -225,12 +249,15 @@ class Router:
             except BlockingIOError:
                 pass  # the mark in shared memory is there; the next failure, or silence, removes the node
 
-    def count_error(self) -> None:
-        """Count a session that ended otherwise than it should."""
+    def count_error(self, problem: int) -> None:
+        """Count a session that ended otherwise than it should, by the status that says how."""
         self._cells[Worker.ERRORS] += 1
+        self._cells[_ERROR_CELLS[problem]] += 1
 
     def close(self, session: Session) -> None:
         """A session is over."""
+        if self._access_log is not None:
+            self._access_log.write(session.record or Record(), session.key, session.packet)
         self.leave(session)
         if session.waits_for is not None:
             self.queue.discard(session)
@@ -248,6 +275,8 @@ class Router:
     def _admit(self, client: int) -> None:
         os.set_blocking(client, False)
         session = Session(self, client)
+        if self._access_log is not None:
+            session.record = Record()
         sessions = self._sessions
         sessions.add(session)
         self._cells[Worker.ACCEPTED] += 1
@@ -259,15 +288,21 @@ class Router:
             pass
 
     def _log_full(self) -> None:
-        """Once a second at most: at the limit, every session that ends and begins passes it."""
-        if self._full_logged != self.seconds:
-            self._full_logged = self.seconds
+        """Once: at the limit, every session that ends and begins passes it."""
+        if not self._is_full:
+            self._is_full = True
             log.error("%s has %d sessions, as many as it may have", self._name, self._max_sessions)
+
+    def _log_room(self) -> None:
+        if self._is_full and len(self._sessions) < _ROOM * self._max_sessions:
+            self._is_full = False
+            log.info("%s has room again for more sessions", self._name)
 
     def _tick(self) -> None:
         """The sweep: end what is silent for too long, and notice clients that left."""
         self.seconds += 1
         self._gate.reopen(Reason.EXHAUSTED)
+        self._log_room()
         if self._table_cells[Table.PAUSED]:
             self._gate.close(Reason.PAUSED)
         else:

@@ -8,17 +8,19 @@ once a node is connected, in ``relay.py``.
 import errno
 import logging
 import socket
+import time
 from _socket import socket as PlainSocket
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
 from fastrouter.node import Node
-from workers.answers import BAD_REQUEST, FAILED, NO_ANSWER, NO_NODE, UNAVAILABLE, answer
+from workers.answers import BAD_REQUEST, FAILED, GONE, NO_ANSWER, NO_NODE, UNAVAILABLE, answer
 from workers.body import BodyFile, BufferingFailed, buffer_body
 from workers.loop import OUT, Event
 from workers.relay import Bytes, ClientGone, linger, relay, send
 
 if TYPE_CHECKING:
+    from workers.accesslog import Record
     from workers.router import Router
 
 __all__ = ["SWEEP", "BadRequest", "Session"]
@@ -54,11 +56,13 @@ class Session:
         "node_fd",
         "old",
         "packet",
+        "record",
         "remote",
         "repeatable",
         "resume",
         "router",
         "sock",
+        "started",
         "touched",
         "waits_for",
         "woken",
@@ -71,11 +75,15 @@ class Session:
         self.node_fd = -1
         self.node: Node | None = None
         """Where it counts as a request."""
+        self.started = 0
+        """Monotonic nanoseconds at which the node was dialled, and then connected."""
         self.touched = router.seconds
         """The second of the last event."""
         self.limit = router.timeout
         """Seconds without an event after which TimeoutError is thrown in."""
         self.old = False
+        self.record: Record | None = None
+        """What the log of requests is to tell, if there is one."""
         self.waits_for: bytes | None = None
         """The pool in whose queue it has a place."""
         self.woken = False
@@ -115,17 +123,19 @@ class Session:
                 problem = FAILED
                 log.error("%s", failed)
             except (ClientGone, OSError) as ended:
-                router.count_error()
+                problem = GONE
                 log.debug("session ends: %s", ended)
             router.leave(self)
             if problem:
-                router.count_error()
-                if router.answers_errors:
+                router.count_error(problem)
+                if self.record is not None:
+                    self.record.problem = problem
+                if router.answers_errors and problem != GONE:
                     lingers = answer(self.client, problem)
             if lingers:
                 yield from linger(self)
         except Exception:
-            router.count_error()
+            router.count_error(FAILED)
             log.exception("a session failed; this is a bug")
         finally:
             router.close(self)
@@ -176,6 +186,7 @@ class Session:
             return router.connect_failed(self, node, error.errno or errno.EMFILE, tries), False
         self.node_fd = sock.fileno()
         packet = _with_modifiers(self.packet, node.header)
+        self.started = time.monotonic_ns()
         error_number, rest = _dial(sock, node, packet)
         if error_number in _WAIT:
             error_number, rest = yield from self._connect(sock, node, packet, error_number)

@@ -5,7 +5,8 @@ import logging
 import os
 from collections.abc import Iterator
 
-from fastrouter.shared import SharedState, Slot, Table
+from fastrouter.cells import Slot, Table
+from fastrouter.shared import SharedState
 from fastrouter.state import SavedNode, StateError, TooOld, load_state, save_state, touch_state
 from fastrouter.subscription import Announcement
 from fastrouter.table import Entry, SubscriptionTable

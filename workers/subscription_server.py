@@ -13,10 +13,11 @@ from functools import lru_cache
 
 from fastrouter.address import host_name
 from fastrouter.admission import Admission
+from fastrouter.cells import Table
 from fastrouter.federation import Federation
 from fastrouter.policy import Sender, parse_rule
 from fastrouter.rates import Rates, source_of
-from fastrouter.shared import Table, read_failures
+from fastrouter.shared import read_failures
 from fastrouter.subscription import (
     MAX_DATAGRAM,
     Announcement,

@@ -281,6 +281,7 @@ def _places(options: Options) -> _Problems:
         ("pidfile", options.master.pidfile),
         ("subscription-state", options.subscription.state),
         ("logto", options.log.logto),
+        ("fastrouter-log", options.router.log and os.path.join(start, options.router.log)),
         ("daemonize", options.master.daemonize),
     ):
         if path and not os.path.isdir(os.path.dirname(os.path.abspath(path))):

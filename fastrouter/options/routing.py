@@ -120,6 +120,14 @@ class RouterOptions(Group):
         "count", 65536, "most bytes to move at a time in one direction (uWSGI: 4096)", metavar="BYTES"
     )
     events: int = one("count", 64, "most events to take from the kernel at a time", metavar="N")
+    log: str = one("text", "", "log every request to FILE", metavar="FILE")
+    log_format: str = one(
+        "text",
+        "",
+        "the form of its lines, with %(method), %(uri), %(status), %(key), %(node), %(micros)... in it; json:"
+        " an object a line",
+        metavar="FORMAT",
+    )
     stats: str = one(
         "text",
         "",

@@ -7,11 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastrouter.cells import COUNTERS, Counter
 from fastrouter.shared import (
-    COUNTERS,
     EVERY_SLOT,
     MAX_ALGORITHM,
-    Counter,
     Delta,
     Failure,
     Layout,

@@ -9,8 +9,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from parts import Worker, state_for
 
 from fastrouter.balance import ALGORITHMS
+from fastrouter.cells import COUNTERS, Counter, Slot, Table
 from fastrouter.forwarders.subscription import SubscriptionForwarder, lookups
-from fastrouter.shared import COUNTERS, EVERY_SLOT, Counter, Delta, Layout, SharedState, Slot, Table
+from fastrouter.shared import EVERY_SLOT, Delta, Layout, SharedState
 from fastrouter.subscription import Announcement
 from fastrouter.table import Limits, Outcome, SubscriptionTable, TableFull
 

@@ -145,3 +145,21 @@ def test_a_real_fastrouter_takes_our_announcements(uwsgi, app_file, tmp_path):
             assert ours.stop() == 0
         theirs.wait_for("foo.com => marking .* as failed")
         theirs.stop(signal.SIGINT)
+
+
+def test_the_log_of_requests(place, nginx, uwsgi):
+    log = place / "requests"
+    options = (
+        "--fastrouter-log",
+        log,
+        "--fastrouter-log-format=%(method) %(uri) %(host) %(status) %(key) %(node)",
+    )
+    with Deployment(place, nginx, uwsgi, *options) as deployment:
+        with deployment.instance() as instance:
+            instance.wait_for("spawned uWSGI worker 2")
+            deployment.get()
+            deployment.get("unknown.com")
+            wait_until(lambda: log.read_text().count("\n") == 2, "two lines")
+        first, second = log.read_text().splitlines()
+        assert re.fullmatch(r"GET / foo\.com 200 foo\.com 127\.0\.0\.1:\d+", first)
+        assert second == "GET / unknown.com 404 unknown.com -"

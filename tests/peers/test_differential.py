@@ -60,6 +60,9 @@ def test_there_are_enough_and_every_option_of_uwsgi_is_among_them():
         "fastrouter-resubscribe-sign",
         "fastrouter-stats",  # compared key by key in test_stats.py
         "fastrouter-prometheus",
+        "fastrouter-zerg",  # alone it makes no router of a real one: test_zerg.py
+        "fastrouter-log",
+        "fastrouter-log-format",
     }
     missing = {option.name for option in declared(RouterOptions)} - used - of_this_program
     assert not missing

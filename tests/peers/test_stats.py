@@ -4,14 +4,18 @@ import json
 import os
 import signal
 import socket
+import threading
 import time
 import urllib.request
 
 import pytest
 from differential.stage import free_port
 from harness import (
+    FakeNode,
+    HeldNode,
     Program,
     Router,
+    children,
     connect,
     descriptors,
     load,
@@ -24,6 +28,7 @@ from harness import (
 )
 from prometheus_client.parser import text_string_to_metric_families
 
+from fastrouter.client import request_packet
 from fastrouter.subscription import Announcement
 
 
@@ -101,6 +106,84 @@ def test_failures_refusals_and_static_nodes(node):
         assert (shown["weight"], shown["cores"], shown["load"], shown["modifier1"]) == (3, 2, 1, 5)
 
 
+def test_failures_by_kind_and_times(node):
+    sock, dead = refusing_address()
+    closing = FakeNode(lambda connection, number: connection.recv(1 << 16))
+    silent = FakeNode(lambda connection, number: connection.recv(1 << 16) and connection.recv(1))
+    with (
+        sock,
+        closing,
+        silent,
+        stats_router("--fastrouter-timeout=1", "--fastrouter-max-retries=0") as router,
+    ):
+        router.announce("silent.com", silent.address)
+        router.announce("closing.com", closing.address)
+        router.announce("dead.com", dead)
+        router.announce("foo.com", node.address)
+        # Nobody is there, so the node is gone at once, with its figures; the session's are kept.
+        for key, count in (("silent", 1), ("closing", 2), ("dead", 1), ("nobody", 3), ("foo", 4)):
+            for _ in range(count):
+                request(router.address, f"http://{key}.com/")
+        with connect(router.address) as client:
+            client.sendall(b"\0\xff\xff\0")
+        wait_until(lambda: figures(router)["errors"] == 8, "all of them")
+        found = figures(router)
+        kinds = {
+            "too_late": 1,
+            "no_answer": 2,
+            "unavailable": 1,
+            "no_node": 3,
+            "bad_request": 1,
+            "failed": 0,
+            "gone": 0,
+        }
+        assert found["errors_by_kind"] == found["workers"][0]["errors_by_kind"] == kinds
+        pools = {pool["key"]: pool for pool in found["subscriptions"]}
+        for key, failures in (("silent.com", (0, 0, 1)), ("closing.com", (0, 2, 0)), ("foo.com", (0, 0, 0))):
+            for one in (pools[key], pools[key]["nodes"][0]):
+                assert (one["connect_failures"], one["unanswered"], one["timeouts"]) == failures
+                assert one["failcnt"] == sum(failures)
+        worker = found["workers"][0]
+        assert (worker["connect_failures"], worker["unanswered"], worker["timeouts"]) == (1, 2, 1)
+        assert worker["requests"] == 7 and worker["failcnt"] == 4
+        for one, connected, answered in (
+            (pools["foo.com"], 4, 4),
+            (pools["silent.com"], 1, 0),
+            (worker, 7, 4),
+        ):
+            for name, count in (("connect_time", connected), ("response_time", answered)):
+                assert sum(one[name]["counts"]) == count
+                bounds = [0.0, *found["time_buckets"], 60.0]
+                counts = one[name]["counts"]
+                least = sum(bounds[at] * count for at, count in enumerate(counts))
+                most = sum(bounds[at + 1] * count for at, count in enumerate(counts))
+                assert least <= one[name]["sum"] <= most
+
+
+def test_times_of_a_slow_node_outlive_a_reload():
+    with HeldNode() as node, stats_router("--fastrouter-processes=2") as router:
+        router.announce("foo.com", node.address)
+        with connect(router.address) as client:
+            client.sendall(request_packet("GET", "http://foo.com/", b"", {}))
+            assert node.entered.wait(10)
+            threading.Event().wait(0.3)  # what is measured is time
+            node.release.set()
+            read_all(client)
+        before = figures(router)
+        (pool,) = before["subscriptions"]
+        at = len(pool["response_time"]["counts"]) - 1
+        assert before["time_buckets"][at - 1] <= pool["response_time"]["sum"] < before["time_buckets"][at]
+        assert pool["response_time"]["sum"] >= 0.3
+        former = set(children(router.pid))
+        router.process.send_signal(signal.SIGHUP)
+        router.wait_for("^ready$", 2)
+        wait_until(lambda: not former & set(children(router.pid)), "the end of the former")
+        request(router.address)
+        (now,) = figures(router)["subscriptions"]
+        assert now["requests"] == 2 and sum(now["response_time"]["counts"]) == 2
+        assert now["response_time"]["sum"] >= 0.3
+
+
 @pytest.fixture
 def original(uwsgi, node):
     """The same set-up under a real uWSGI: its figures."""
@@ -173,6 +256,15 @@ def test_prometheus(node):
         assert requests == {node.address: 3, '/x"y': 0}
         assert families["fastrouter_accepted"].samples[0].value == 3
         assert families["fastrouter_announcements_refused"].samples
+        assert families["fastrouter_worker_requests"].samples[0].value == 3
+        times = [
+            sample
+            for sample in families["fastrouter_node_response_seconds"].samples
+            if sample.labels["node"] == node.address
+        ]
+        values = [sample.value for sample in times if sample.name.endswith("_bucket")]
+        assert len(values) > 10 and values == sorted(values) and values[-1] == 3
+        assert [sample.value for sample in times if sample.name.endswith("_count")] == [3]
 
 
 def test_a_unix_socket(tmp_path, node):

@@ -15,6 +15,7 @@ __all__ = [
     "Sink",
     "StreamSink",
     "journal_format",
+    "open_log",
     "plain_format",
     "syslog_format",
 ]
@@ -48,11 +49,15 @@ class Sink(Protocol):
 class FileSink:
     """A file, or whatever standard error is. A file that was moved away (by logrotate) is begun anew."""
 
-    def __init__(self, fd: int, path: str = "", opened: int = -1) -> None:
-        """path is the file's, if it was given one; opened is a descriptor for it that does not block."""
+    def __init__(self, fd: int, path: str = "", opened: int = -1, is_standard: bool = False) -> None:
+        """path is the file's, if it was given one; opened is a descriptor for it that does not block.
+
+        is_standard says that standard output and error go there, too.
+        """
         self.fd = opened if opened >= 0 else _open_anew(fd)
         self._path = path
         self._looked = time.monotonic()
+        self._is_standard = is_standard
         self._prefixed = _is_journal(fd)
 
     def write(self, level: int, line: str) -> bool:
@@ -71,7 +76,7 @@ class FileSink:
         if not self._path or _is_file_at(self.fd, self._path):
             return
         try:
-            fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            fd = open_log(self._path)
         except OSError:
             return  # the old one, wherever it is now, is better than none
         before = os.fstat(self.fd)
@@ -80,7 +85,7 @@ class FileSink:
                 os.fchown(fd, before.st_uid, before.st_gid)
         except OSError:
             pass  # who may not change that has made it as good as it can
-        for other in (1, 2):
+        for other in (1, 2) if self._is_standard else ():
             os.dup2(fd, other)
         os.dup2(fd, self.fd, inheritable=False)
         os.close(fd)
@@ -190,6 +195,11 @@ def journal_format(identity: str) -> Callable[[int, str], bytes]:
 
 def plain_format(level: int, line: str) -> bytes:
     return line.encode("utf-8", "backslashreplace") + b"\n"
+
+
+def open_log(path: str, flags: int = 0) -> int:
+    """A descriptor for a log file, which is made if there is none. Raises OSError."""
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | flags, 0o640)
 
 
 def _severity(level: int) -> int:
