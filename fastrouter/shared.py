@@ -212,14 +212,19 @@ _NO_TIMES = memoryview(bytes(8 * HISTOGRAMS)).cast("Q")
 class SharedState:
     """The mapping. Made by the master and inherited by every child."""
 
-    def __init__(self, layout: Layout, fd: int = -1) -> None:
-        """fd is memory that is there already, in just this layout."""
+    def __init__(self, layout: Layout, fd: int = -1, private: bool = False) -> None:
+        """fd is memory that is there already, in just this layout.
+
+        private: what is written is for us alone.
+        """
         self.layout = layout
         self.fd = fd
         if fd < 0:
             self.fd = os.memfd_create("fastrouter")
             os.ftruncate(self.fd, layout.size)
-        self._memory = mmap.mmap(self.fd, layout.size)
+        self._memory = mmap.mmap(
+            self.fd, layout.size, access=mmap.ACCESS_COPY if private else mmap.ACCESS_WRITE
+        )
         whole = memoryview(self._memory)
         self.cells = whole[: layout.records_at].cast("Q")
         self._records = whole[layout.records_at :]

@@ -20,6 +20,7 @@ from master.fifo import Fifo
 from master.former import Former
 from master.heritage import Heritage
 from master.hooks import HookError, run_hooks
+from master.live import publish
 from master.logs import LogHandler, set_up_logging
 from master.manager import activated_sockets
 from master.privileges import drop_privileges
@@ -81,6 +82,7 @@ def run(options: Options, heritage: Heritage) -> int:
     if is_new:
         _write_pidfile(pidfile)
     _become_the_user(options, is_new)
+    live = publish(context)
     set_title("fastrouter-master " + " ".join(options.files), master, master.procname_master)
     _run_hooks(options, is_new, "pre-app")
     _run_hooks(options, True, "master-start")
@@ -99,6 +101,7 @@ def run(options: Options, heritage: Heritage) -> int:
         os.kill(os.getpid(), signal.SIGHUP)
     log.info("spawned fastrouter-master (pid: %d)", os.getpid())
     code = supervisor.run()
+    os.close(live)
     _end(options, sockets, fifo, pidfile)
     daemon.report(code or 1)
     return code

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 from fastrouter import __version__
 from fastrouter.address import AddressError, host_name, parse_node
-from fastrouter.config.commandline import Syntax, parse
-from fastrouter.config.option import NONE, check, declared
 from fastrouter.config.pairs import ConfigError
-from fastrouter.config.report import subscribe_help
+from fastrouter.config.report import tool_help
+from fastrouter.config.tool import parse_tool
 from fastrouter.options import SubscribeOptions
 from fastrouter.subscriber import SubscriberError, Subscription
 from master.announced import Announced
@@ -24,9 +23,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     at = words.index("--") if "--" in words else len(words)
     try:
-        options, commands = _options(words[:at])
+        options, commands, more = parse_tool(SubscribeOptions, words[:at])
+        if more:
+            raise ConfigError(f"what is {more[0]!r}? The program to run comes behind --")
         if "help" in commands:
-            print(subscribe_help())
+            print(tool_help(SubscribeOptions))
             return 0
         if "version" in commands:
             print(__version__)
@@ -38,33 +39,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _WRONG_USAGE
     logging.basicConfig(format="fastrouter-subscribe: %(message)s", level=logging.INFO)
     return Announced(options, subscriptions, words[at + 1 :]).run()
-
-
-def _options(words: Sequence[str]) -> tuple[SubscribeOptions, set[str]]:
-    """The options, and what is asked for instead of announcing. Raises ConfigError."""
-    known = {option.name: option for option in declared(SubscribeOptions)}
-    commands = {"help": NONE, "version": NONE}
-    letters = {option.short: name for name, option in known.items() if option.short}
-    syntax = Syntax(
-        {name: option.argument for name, option in known.items()} | commands, {"h": "help", **letters}
-    )
-    pairs, more = parse(words, syntax)
-    if more:
-        raise ConfigError(f"what is {more[0]!r}? The program to run comes behind --")
-    options = SubscribeOptions()
-    for pair in pairs:
-        option = known.get(pair.name)
-        if option is None:
-            continue
-        try:
-            value = check(option, pair.value)
-        except ValueError as error:
-            raise ConfigError(f"--{pair.name} {pair.value}: expected {error}") from None
-        if option.many:
-            getattr(options, option.field).append(value)
-        else:
-            setattr(options, option.field, option.default if value is None else value)
-    return options, {pair.name for pair in pairs} & set(commands)
 
 
 def _check_addresses(subscriptions: Sequence[Subscription]) -> None:

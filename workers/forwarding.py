@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from fastrouter.address import host_name
+from fastrouter.counters import NodeCounters
 from fastrouter.forwarders import Forwarder
 from fastrouter.forwarders.cache import CacheForwarder
 from fastrouter.forwarders.code import CodeForwarder
@@ -12,6 +13,7 @@ from fastrouter.forwarders.path import PathForwarder, base_template, pattern_tem
 from fastrouter.forwarders.static import StaticForwarder
 from fastrouter.forwarders.subscription import SubscriptionForwarder, lookups
 from fastrouter.forwarders.unlisted import UnlistedNodes
+from fastrouter.health import Health
 from fastrouter.node import Node, configured, named
 from fastrouter.pool import Balancing
 from fastrouter.routes import Routes
@@ -19,7 +21,20 @@ from fastrouter.text import to_bytes
 from workers.context import Context
 from workers.mapping import load_mapping
 
-__all__ = ["make_fallback", "make_forwarder"]
+__all__ = ["make_balancing", "make_fallback", "make_forwarder"]
+
+
+def make_balancing(context: Context, index: int, counters: NodeCounters, health: Health) -> Balancing:
+    """What the pools of router worker number index have in common."""
+    subscription, router = context.options.subscription, context.options.router
+    return Balancing(
+        subscription.algorithm,
+        index / router.processes,
+        router.max_conns,
+        counters,
+        health,
+        subscription.slow_start,
+    )
 
 
 def make_fallback(context: Context, routes: Routes) -> list[Node]:

@@ -10,7 +10,6 @@ from fastrouter.cells import ERROR_KINDS, Counter, Table, Worker
 from fastrouter.counters import NodeCounters
 from fastrouter.health import Health
 from fastrouter.node import Node
-from fastrouter.pool import Balancing
 from fastrouter.routes import Routes
 from fastrouter.shared import Failure, read_deltas
 from fastrouter.text import to_bytes, to_text
@@ -19,7 +18,7 @@ from workers.answers import BAD_REQUEST, FAILED, GONE, NO_ANSWER, NO_NODE, TOO_L
 from workers.body import BodyFile, BufferingFailed
 from workers.context import Context
 from workers.fastrouter import read_request
-from workers.forwarding import make_fallback, make_forwarder
+from workers.forwarding import make_balancing, make_fallback, make_forwarder
 from workers.gate import Gate, Reason
 from workers.loop import IN, Event, Loop
 from workers.process import BOOT_FAILURE, raise_descriptor_limit
@@ -128,15 +127,7 @@ class Router:
         self._name = f"[uWSGI fastrouter pid {os.getpid()}]"
         self._deltas = context.deltas[index].reader
         self._failures = context.failures.writer if context.failures else -1
-        subscription, phase = context.options.subscription, index / options.processes
-        balancing = Balancing(
-            subscription.algorithm,
-            phase,
-            options.max_conns,
-            self.counters,
-            self.health,
-            subscription.slow_start,
-        )
+        balancing = make_balancing(context, index, self.counters, self.health)
         self._routes = Routes(context.state, balancing)
         self.fallback = make_fallback(context, self._routes)
         self._forwarder = make_forwarder(context, index, self._routes, balancing, self.fallback)

@@ -75,10 +75,11 @@ _OPERATIONS: dict[str, Callable[[int, int], int]] = {
 class Cache:
     """One cache, as every process that was forked after it was made sees it."""
 
-    def __init__(self, definition: Definition, readers: int, fd: int = -1) -> None:
+    def __init__(self, definition: Definition, readers: int, fd: int = -1, private: bool = False) -> None:
         """readers is the number of processes that count hits on their own (router workers).
 
-        fd is the memory of the same cache in the program before this one, which is used if it fits.
+        fd is the memory of the same cache in the program before this one, or in another one, which is used
+        if it fits; private: what is written is for us alone.
 
         Raises CacheError when the store is another's, OSError when it cannot be used.
         """
@@ -91,7 +92,8 @@ class Cache:
         fits = fd >= 0 and os.fstat(fd).st_size == size
         self.fd = fd if fits else _open(definition, size)
         """Of its memory."""
-        whole = memoryview(mmap.mmap(self.fd, size))
+        access = mmap.ACCESS_COPY if private else mmap.ACCESS_WRITE
+        whole = memoryview(mmap.mmap(self.fd, size, access=access))
         self._cells = whole[: 8 * cells].cast("Q")
         self._halves = Halves(whole[8 * cells :], half, self._cells, _HEADER + _RING, 1)
         uses = (readers + 1) * definition.items * _USE_CELLS

@@ -76,6 +76,10 @@ class Group:
 
     PREFIX: ClassVar[str] = ""
     """What the names begin with."""
+    USAGE: ClassVar[str] = ""
+    """How the command is called whose options these are, where they are a command's own."""
+    PURPOSE: ClassVar[str] = ""
+    """What that does."""
 
 
 def one(kind: str, default: Any, help: str, **extra: Any) -> Any:

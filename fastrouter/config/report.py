@@ -5,9 +5,10 @@ from typing import Any
 
 from fastrouter.config.option import NONE, OPTIONAL, Group, Option, declared
 from fastrouter.config.resolve import COMMANDS, Configuration, effective
-from fastrouter.options import GROUPS, SubscribeOptions
+from fastrouter.config.tool import COMMANDS as TOOL_COMMANDS
+from fastrouter.options import GROUPS, TOOLS
 
-__all__ = ["check_report", "help_text", "ignored_line", "reference", "subscribe_help"]
+__all__ = ["check_report", "help_text", "ignored_line", "reference", "tool_help"]
 
 
 def help_text() -> str:
@@ -25,17 +26,17 @@ def help_text() -> str:
     return "\n".join(lines)
 
 
-def subscribe_help() -> str:
-    """The text of fastrouter-subscribe --help."""
+def tool_help(group: type[Group]) -> str:
+    """The text of --help of a command with options of its own."""
     return "\n".join(
         [
-            "usage: fastrouter-subscribe OPTION... [-- PROGRAM ARGUMENT...]",
+            f"usage: {group.USAGE}",
             "",
-            "Announces PROGRAM to fastrouters for as long as it runs; without one, what runs at the address.",
+            *textwrap.wrap(group.PURPOSE, 100),
             "",
-            *_group_help(SubscribeOptions),
-            *_help_lines("-h, --help", "print this list and exit"),
-            *_help_lines("    --version", "print the version and exit"),
+            *_group_help(group),
+            *_help_lines("-h, --help", TOOL_COMMANDS["help"]),
+            *_help_lines("    --version", TOOL_COMMANDS["version"]),
         ]
     )
 
@@ -89,8 +90,12 @@ def reference() -> str:
     ]
     for group in GROUPS:
         lines += ["", f"## {group.__doc__}", "", *_table(group)]
-    lines += ["", "## The command `fastrouter-subscribe`", "", "On its command line only."]
-    return "\n".join([*lines, "", *_table(SubscribeOptions)]) + "\n"
+    for group in TOOLS:
+        name, _, _ = group.USAGE.partition(" ")
+        lines += ["", f"## The command `{name}`", "", f"    {group.USAGE}", "", group.PURPOSE]
+        if list(declared(group)):
+            lines += ["", *_table(group)]
+    return "\n".join(lines) + "\n"
 
 
 def _table(group: type[Group]) -> list[str]:

@@ -12,12 +12,12 @@ class FallbackForwarder:
     """The candidates of another forwarder, and fixed nodes for keys of which it knows nothing."""
 
     def __init__(self, forwarder: Forwarder, fallback: Sequence[Node]) -> None:
-        self._forwarder = forwarder
+        self.chosen = forwarder
         self._fallback = list(fallback)
 
     def candidates(self, key: bytes, remote: bytes) -> Iterator[Node]:
         none = True
-        for node in self._forwarder.candidates(key, remote):
+        for node in self.chosen.candidates(key, remote):
             none = False
             yield node
         if none:
@@ -27,8 +27,8 @@ class FallbackForwarder:
         return True
 
     def mark_failed(self, node: Node) -> bool:
-        return self._forwarder.mark_failed(node)
+        return self.chosen.mark_failed(node)
 
     @property
     def is_empty(self) -> bool:
-        return self._forwarder.is_empty
+        return self.chosen.is_empty

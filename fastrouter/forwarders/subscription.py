@@ -50,17 +50,18 @@ class SubscriptionForwarder:
 
     def __init__(self, routes: Routes, keys: Keys) -> None:
         self._routes = routes
-        self._keys = keys
+        self.keys = keys
+        """The keys that are looked up for one."""
 
     def candidates(self, key: bytes, remote: bytes) -> Iterator[Node]:
-        for one in self._keys(key):
+        for one in self.keys(key):
             node = self._routes.pick(one, remote)
             if node is not None:
                 yield node
                 yield from self._routes.others(one, node)
 
     def knows(self, key: bytes) -> bool:
-        return any(self._routes.knows(one) for one in self._keys(key))
+        return any(self._routes.knows(one) for one in self.keys(key))
 
     def mark_failed(self, node: Node) -> bool:
         return self._routes.mark_failed(node)

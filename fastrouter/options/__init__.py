@@ -18,12 +18,16 @@ from fastrouter.options.program import (
 )
 from fastrouter.options.routing import CacheOptions, RouterOptions, SubscriptionOptions
 from fastrouter.options.subscribe import SubscribeOptions
+from fastrouter.options.tools import DoctorOptions, ExplainOptions, TopOptions
 
 __all__ = [
     "GROUPS",
+    "TOOLS",
     "AnnouncerOptions",
     "AppOptions",
     "CacheOptions",
+    "DoctorOptions",
+    "ExplainOptions",
     "FiguresOptions",
     "HookOptions",
     "LogOptions",
@@ -35,6 +39,7 @@ __all__ = [
     "SocketOptions",
     "SubscribeOptions",
     "SubscriptionOptions",
+    "TopOptions",
     "all_options",
 ]
 
@@ -51,6 +56,10 @@ GROUPS: tuple[type[Group], ...] = (
     HookOptions,
     LogOptions,
 )
+
+
+TOOLS: tuple[type[Group], ...] = (SubscribeOptions, TopOptions, ExplainOptions, DoctorOptions)
+"""The options of the other commands."""
 
 
 @dataclass(slots=True)

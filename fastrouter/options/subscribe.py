@@ -1,6 +1,7 @@
 """The options of the command ``fastrouter-subscribe``."""
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from fastrouter.balance import ALGORITHMS
 from fastrouter.config.option import Group, many, one
@@ -12,6 +13,11 @@ __all__ = ["SubscribeOptions"]
 @dataclass(slots=True)
 class SubscribeOptions(Group):
     """Announcing a program"""
+
+    USAGE: ClassVar[str] = "fastrouter-subscribe OPTION... [-- PROGRAM ARGUMENT...]"
+    PURPOSE: ClassVar[str] = (
+        "Announces PROGRAM to fastrouters for as long as it runs; without one, what runs at the address."
+    )
 
     server: list[str] = many(
         "text", "announce to the subscription server at ADDRESS", short="s", metavar="ADDRESS"

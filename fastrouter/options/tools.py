@@ -1,0 +1,58 @@
+"""The options of the commands that look into a running router."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from fastrouter.config.option import Group, one
+
+__all__ = ["DoctorOptions", "ExplainOptions", "TopOptions"]
+
+
+@dataclass(slots=True)
+class TopOptions(Group):
+    """A live view"""
+
+    USAGE: ClassVar[str] = "fastrouter-top [OPTION...] [ADDRESS]"
+    PURPOSE: ClassVar[str] = (
+        "Shows what the router on this machine does, or one whose fastrouter-stats is at ADDRESS."
+    )
+
+    once: bool = one("flag", False, "print one screen, and end")
+    interval: int = one(
+        "integer(1, 3600)", 1, "look every SECONDS; rates are over that time", short="i", metavar="SECONDS"
+    )
+    sort: str = one(
+        "choice(requests, key, active, failures)",
+        "requests",
+        "what the nodes are sorted by",
+        metavar="COLUMN",
+    )
+    pid: int = one("integer(1)", 0, "the master's pid, where there are several", metavar="PID")
+
+
+@dataclass(slots=True)
+class ExplainOptions(Group):
+    """Where a request would go"""
+
+    USAGE: ClassVar[str] = "fastrouter-explain [OPTION...] HOST[/PATH]"
+    PURPOSE: ClassVar[str] = (
+        "Says where the router on this machine would send a request now, and why, without sending one."
+    )
+
+    client: str = one(
+        "text", "127.0.0.1", "the client's address (REMOTE_ADDR), for iphash", metavar="ADDRESS"
+    )
+    key: str = one("text", "", "the key that the web server gives (UWSGI_FASTROUTER_KEY)", metavar="KEY")
+    call: bool = one("flag", False, "call the function of fastrouter-use-code-string, here and now")
+    pid: int = one("integer(1)", 0, "the master's pid, where there are several", metavar="PID")
+
+
+@dataclass(slots=True)
+class DoctorOptions(Group):
+    """Moving from uWSGI"""
+
+    USAGE: ClassVar[str] = "fastrouter-doctor FILE.ini[:SECTION]..."
+    PURPOSE: ClassVar[str] = (
+        "Reads a configuration of uWSGI's and says of each option whether it means the same here, and if not,"
+        " why; and what a web server in front has to be told."
+    )

@@ -1,0 +1,253 @@
+"""The command ``fastrouter-top``: a router's figures, live, in a terminal."""
+
+import json
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live as Screen
+from rich.table import Table
+from rich.text import Text
+
+from fastrouter import __version__
+from fastrouter.address import AddressError, parse_node
+from fastrouter.config.pairs import ConfigError
+from fastrouter.config.report import tool_help
+from fastrouter.config.tool import parse_tool
+from fastrouter.options import TopOptions
+from fastrouter.stats import snapshot
+from fastrouter.text import printable
+from master.live import LiveError, attach
+
+__all__ = ["main"]
+
+_WRONG_USAGE = 2
+_PATIENCE = 10.0
+"""Seconds for a stats server to answer."""
+
+_HEAD_LINES = 6
+"""Of a screen, that no node can have, beside one line a worker."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns 0, or 2 when there is no router to be seen."""
+    try:
+        options, commands, words = parse_tool(
+            TopOptions, list(sys.argv[1:] if arguments is None else arguments)
+        )
+        if "help" in commands:
+            print(tool_help(TopOptions))
+            return 0
+        if "version" in commands:
+            print(__version__)
+            return 0
+        if len(words) > 1:
+            raise ConfigError("expected one ADDRESS at most")
+        look = _remote(words[0]) if words else _local(options.pid)
+        _show(look, options)
+    except (ConfigError, LiveError, AddressError, OSError, ValueError) as error:
+        print(f"fastrouter-top: {error}", file=sys.stderr)
+        return _WRONG_USAGE
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
+Figures = dict[str, Any]
+
+
+def _local(pid: int) -> Callable[[], Figures]:
+    live = attach(pid)
+    router = live.context.options.router
+
+    def look() -> Figures:
+        configured = [*router.to, *router.fallback]
+        figures = snapshot(live.context.state, live.sockets, router.configured_slots, configured)
+        return {**figures, "pid": live.pid, "version": live.version}
+
+    return look
+
+
+def _remote(address: str) -> Callable[[], Figures]:
+    dial = parse_node(address)
+
+    def look() -> Figures:
+        data = bytearray()
+        with socket.socket(dial.family) as sock:
+            sock.settimeout(_PATIENCE)
+            sock.connect(dial.sockaddr)
+            while chunk := sock.recv(1 << 20):
+                data += chunk
+        found = json.loads(data[max(data.find(b"{"), 0) :])
+        if "time_buckets" not in found:
+            raise ValueError(f"{address}: what answers there is no fastrouter's stats server")
+        return dict(found)
+
+    return look
+
+
+def _show(look: Callable[[], Figures], options: TopOptions) -> None:
+    console = Console(highlight=False)
+    before, now = look(), time.monotonic()
+    if options.once:
+        threading.Event().wait(options.interval)
+        console.print(_screen(look(), before, time.monotonic() - now, options.sort, 0))
+        return
+    with Screen(console=console, screen=True, auto_refresh=False) as screen:
+        while True:
+            threading.Event().wait(options.interval)
+            figures, then = look(), now
+            now = time.monotonic()
+            height = console.size.height - _HEAD_LINES - len(figures["workers"])
+            screen.update(_screen(figures, before, now - then, options.sort, max(height, 1)), refresh=True)
+            before = figures
+
+
+def _screen(figures: Figures, before: Figures, seconds: float, sort: str, height: int) -> Group:
+    """height is how many nodes there is room for, 0 for all."""
+    return Group(_head(figures, before, seconds), _workers(figures, before, seconds),
+                 _nodes(figures, before, seconds, sort, height))  # fmt: skip
+
+
+def _head(figures: Figures, before: Figures, seconds: float) -> Text:
+    pools, taken = figures["subscriptions"], figures["announcements"]
+    nodes, refused = sum(len(pool["nodes"]) for pool in pools), sum(taken["refused"].values())
+    accepted, errors = (_rate(figures, before, name, seconds) for name in ("accepted", "errors"))
+    cheap = ", cheap" if figures["cheap"] else ""
+    return Text(
+        f"fastrouter {figures['version']}, pid {figures['pid']}, {', '.join(figures['fastrouter'])}\n"
+        f"{accepted} requests/s, {figures['active_sessions']} sessions, {errors} errors/s"
+        f" ({figures['errors']} in all)\n"
+        f"{len(pools)} keys, {nodes} announced nodes, {taken['accepted']} announcements, {refused} refused{cheap}"
+    )
+
+
+def _workers(figures: Figures, before: Figures, seconds: float) -> Table:
+    table = _table(
+        "router worker", "sessions", "req/s", "accepted", "errors", "connect", "response p50", "p99"
+    )
+    former = {worker["id"]: worker for worker in before["workers"]}
+    for worker in figures["workers"]:
+        past = former.get(worker["id"], {})
+        response = _difference(worker, past, "response_time")
+        table.add_row(
+            str(worker["id"]) + (" cheap" if worker["cheap"] else ""),
+            str(worker["sessions"]),
+            _rate(worker, past, "accepted", seconds),
+            str(worker["accepted"]),
+            str(worker["errors"]),
+            _quantile(_difference(worker, past, "connect_time"), 0.5, figures),
+            _quantile(response, 0.5, figures),
+            _quantile(response, 0.99, figures),
+        )
+    return table
+
+
+def _nodes(figures: Figures, before: Figures, seconds: float, sort: str, height: int) -> Table:
+    table = _table("key", "node", "state", "weight", "active", "req/s", "requests", "failed",
+                   "response p50", "p99", "in/s", "out/s", left=3)  # fmt: skip
+    former = {(key, node["name"]): node for key, node in _each(before)}
+    rows = [(key, node, former.get((key, node["name"]), {})) for key, node in _each(figures)]
+    orders: dict[str, Callable[[tuple[str, Figures, Figures]], Any]] = {
+        "requests": lambda row: -(row[1]["requests"] - row[2].get("requests", 0)),
+        "active": lambda row: -row[1]["ref"],
+        "failures": lambda row: -row[1]["failcnt"],
+        "key": lambda row: (row[0], row[1]["name"]),
+    }
+    rows.sort(key=orders[sort])
+    for key, node, past in rows[: height or None]:
+        times = _difference(node, past, "response_time")
+        table.add_row(
+            printable(key) or "-",
+            printable(node["name"]),
+            _state(node),
+            str(node.get("weight", "-")),
+            str(node["ref"]),
+            _rate(node, past, "requests", seconds),
+            str(node["requests"]),
+            str(node["failcnt"]),
+            _quantile(times, 0.5, figures),
+            _quantile(times, 0.99, figures),
+            _bytes(_change(node, past, "rx") / seconds),
+            _bytes(_change(node, past, "tx") / seconds),
+        )
+    if height and len(rows) > height:
+        table.caption = f"and {len(rows) - height} more"
+    return table
+
+
+def _each(figures: Figures) -> Iterator[tuple[str, Figures]]:
+    """Every node, with its key; configured ones have none."""
+    for node in figures["nodes"]:
+        yield "", node
+    for pool in figures["subscriptions"]:
+        for node in pool["nodes"]:
+            yield pool["key"], node
+
+
+def _table(*columns: str, left: int = 1) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold reverse", expand=True)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number < left else "right", no_wrap=True)
+    return table
+
+
+def _state(node: Figures) -> Text:
+    if node.get("draining"):
+        return Text("leaving", "yellow")
+    if node.get("death_mark"):
+        return Text("failed", "red")
+    if node["resting"]:
+        return Text("resting", "red")
+    return Text("up", "green")
+
+
+def _change(now: Figures, before: Figures, name: str) -> int:
+    """Since the look before; counts of what was replaced meanwhile begin anew."""
+    return max(int(now[name] - before.get(name, 0)), 0)
+
+
+def _rate(now: Figures, before: Figures, name: str, seconds: float) -> str:
+    return f"{_change(now, before, name) / seconds:.0f}"
+
+
+def _difference(now: Figures, before: Figures, name: str) -> list[int]:
+    """How often in which bucket since the look before."""
+    counts = now[name]["counts"]
+    past = before[name]["counts"] if before else []
+    return [max(count - (past[at] if at < len(past) else 0), 0) for at, count in enumerate(counts)]
+
+
+def _quantile(counts: Sequence[int], share: float, figures: Figures) -> str:
+    """The bound that so many stayed below; nothing when there were none."""
+    wanted, seen = share * sum(counts), 0
+    if not wanted:
+        return "-"
+    bounds = figures["time_buckets"]
+    for at, count in enumerate(counts):
+        seen += count
+        if seen >= wanted:
+            return f"< {_seconds(bounds[at])}" if at < len(bounds) else f"> {_seconds(bounds[-1])}"
+    return "-"
+
+
+def _seconds(value: float) -> str:
+    if value < 0.001:
+        return f"{value * 1e6:.0f} us"
+    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.0f} s"
+
+
+def _bytes(value: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
