@@ -272,7 +272,8 @@ def _of_interface(pattern: str) -> str:
 
 
 def _inherited(fd: int) -> socket.socket:
-    sock = socket.socket(fileno=fd)
+    # Standard input, which supervisord hands a socket as, is another thing in every program that is started.
+    sock = socket.socket(fileno=os.dup(fd) if fd <= 2 else fd)
     if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         sock.detach()
         raise OSError(errno.EINVAL, f"descriptor {fd} is not a listening socket")

@@ -122,7 +122,8 @@ def _head(figures: Figures, before: Figures, seconds: float) -> Text:
         f"fastrouter {figures['version']}, pid {figures['pid']}, {', '.join(figures['fastrouter'])}\n"
         f"{accepted} requests/s, {figures['active_sessions']} sessions, {errors} errors/s"
         f" ({figures['errors']} in all)\n"
-        f"{len(pools)} keys, {nodes} announced nodes, {taken['accepted']} announcements, {refused} refused{cheap}"
+        f"{len(pools)} keys, {nodes} announced nodes, {taken['accepted']} announcements, {refused} refused"
+        f"{cheap}"
     )
 
 

@@ -66,6 +66,8 @@ class Option:
     short: str = ""
     argument: str = REQUIRED
     metavar: str = ""
+    differs: str = ""
+    """What is otherwise than in uWSGI 2.0.31, if anything is: a sentence without its subject."""
     many: bool = False
     """Every occurrence counts, in order; otherwise the last one does."""
 

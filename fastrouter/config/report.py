@@ -114,7 +114,10 @@ def _default(option: Option) -> str:
 
 
 def _cell(option: Option) -> str:
-    return (option.help + (" (repeatable)" if option.many else "")).replace("|", "\\|")
+    text = option.help + (" (repeatable)" if option.many else "")
+    if option.differs:
+        text += f". *Unlike uWSGI's:* {option.differs}"
+    return text.replace("|", "\\|")
 
 
 def check_report(configuration: Configuration) -> str:

@@ -3,18 +3,18 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 from fastrouter.config.collect import collect
 from fastrouter.config.commandline import Syntax
 from fastrouter.config.expand import Expander
+from fastrouter.config.foreign import foreign_options, why_refused
 from fastrouter.config.option import NONE, OPTIONAL, REQUIRED, Option, check, declared
 from fastrouter.config.pairs import ConfigError, Origin, Pair, unknown
 from fastrouter.config.verify import verify
 from fastrouter.options import Options, all_options
 
-__all__ = ["COMMANDS", "Configuration", "foreign_options", "load", "syntax"]
+__all__ = ["COMMANDS", "Configuration", "Written", "load", "read", "reason_to_refuse", "syntax"]
 
 COMMANDS = {
     "help": "print this list and exit",
@@ -43,35 +43,6 @@ _DIRECTIVES = {
     "endfor": OPTIONAL,
 }
 
-_UNSUPPORTED = {
-    "fastrouter": "not supported by this version",
-    "fastrouter-emperor-socket": "not supported, because there is no emperor here whom to ask for instances",
-    "fastrouter-defer-connect-timeout": "not supported, because there is no emperor here to wait for",
-    "subscription": "not supported by this version",
-    "cache-udp-node": "not supported, because caches are not replicated by datagrams here",
-    "cache-udp-server": "not supported, because caches are not replicated by datagrams here",
-    "cache-sync": "not supported, because caches are not replicated here; cache-store outlives a restart",
-    "load-file-in-cache-gzip": "not supported; give load-file-in-cache a compressed file",
-    "http": "there is no HTTP router here; put nginx in front",
-    "https": "there is no HTTPS router here; put nginx in front",
-    "rawrouter": "there is no raw router here",
-    "sslrouter": "there is no SSL router here",
-    "forkptyrouter": "there is no pseudo-terminal router here",
-    "forkptyurouter": "there is no pseudo-terminal router here",
-    "tuntap": "there is no tun/tap router here",
-    "emperor": "there is no emperor here; use systemd, supervisord or circus",
-    "chroot": "not supported here; use RootDirectory= of systemd, or a container",
-    "unshare": "not supported here; use systemd, or a container",
-    "xml": "configurations are ini files here",
-    "xmlconfig": "configurations are ini files here",
-    "yaml": "configurations are ini files here",
-    "yml": "configurations are ini files here",
-    "json": "configurations are ini files here",
-    "js": "configurations are ini files here",
-    "config": "configurations are ini files here",
-}
-"""Options of uWSGI, by their first words, that cannot be passed over: something else would be served."""
-
 
 @dataclass(slots=True)
 class Configuration:
@@ -87,13 +58,6 @@ class Configuration:
 
 
 @cache
-def foreign_options() -> dict[str, str]:
-    """Options of uWSGI that this program does not have, and whether they take an argument."""
-    text = files("fastrouter.config").joinpath("foreign.txt").read_text("utf-8")
-    return dict(line.split() for line in text.splitlines() if not line.startswith("#"))
-
-
-@cache
 def syntax() -> Syntax:
     """The syntax of the command line, from everything that is declared."""
     options = all_options()
@@ -103,26 +67,45 @@ def syntax() -> Syntax:
     return Syntax(arguments, {"h": "help", "S": "set", **letters})
 
 
-def load(arguments: Sequence[str], environment: Mapping[str, str]) -> Configuration:
-    """Read, expand and check everything. Raises ConfigError with all problems found."""
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What is written in files, on the command line and in the environment, expanded."""
+
+    pairs: list[Pair]
+    placeholders: set[str]
+    """Names that something refers to, and that need not be options therefore."""
+    files: list[str]
+
+    @property
+    def is_strict(self) -> bool:
+        return any(pair.name == "strict" for pair in self.pairs)
+
+
+def read(arguments: Sequence[str], environment: Mapping[str, str]) -> Written:
+    """Read and expand everything. Raises ConfigError for what cannot be read."""
     collector = collect(arguments, environment, syntax())
     expander = Expander(collector.pairs, environment)
     pairs = expander.expand_all() + collector.take_inherited(expander.expand)
-    configuration = _resolve(pairs, expander.used | collector.placeholders)
-    configuration.options.files = collector.files
+    return Written(pairs, expander.used | collector.placeholders, collector.files)
+
+
+def load(arguments: Sequence[str], environment: Mapping[str, str]) -> Configuration:
+    """Read, expand and check everything. Raises ConfigError with all problems found."""
+    written = read(arguments, environment)
+    configuration = _resolve(written)
+    configuration.options.files = written.files
     problems = verify(configuration.options, configuration.origins)
     if problems:
         raise ConfigError(*problems)
     return configuration
 
 
-def _resolve(pairs: list[Pair], placeholders: set[str]) -> Configuration:
+def _resolve(written: Written) -> Configuration:
     known = all_options()
     values: dict[str, list[Any]] = {}
     origins: dict[str, list[Origin]] = {}
     problems, ignored, commands = [], [], set()
-    strict = any(pair.name == "strict" for pair in pairs)
-    for pair in pairs:
+    for pair in written.pairs:
         option = known.get(pair.name)
         if option is not None:
             try:
@@ -131,7 +114,7 @@ def _resolve(pairs: list[Pair], placeholders: set[str]) -> Configuration:
                 problems.append(f"{pair.origin}: {pair.name} = {pair.value}: expected {error}")
         elif pair.name in COMMANDS:
             commands.add(pair.name)
-        elif reason := _reason_to_refuse(pair, placeholders, strict):
+        elif reason := reason_to_refuse(pair, written):
             problems.append(f"{pair.origin}: {pair.name}: {reason}")
         elif pair.name in foreign_options() or pair.origin.source == "environment":
             ignored.append(pair)
@@ -150,14 +133,12 @@ def _take(option: Option, pair: Pair, values: dict[str, list[Any]], origins: dic
     origins.setdefault(option.name, []).append(pair.origin)
 
 
-def _reason_to_refuse(pair: Pair, placeholders: set[str], strict: bool) -> str:
+def reason_to_refuse(pair: Pair, written: Written) -> str:
     """Why a name that is no option here cannot be passed over; empty when it can."""
     if pair.name in foreign_options():
-        for end in range(len(pair.name), 0, -1):
-            if (end == len(pair.name) or pair.name[end] == "-") and pair.name[:end] in _UNSUPPORTED:
-                return _UNSUPPORTED[pair.name[:end]]
-        return ""
-    if pair.origin.source == "environment" or (pair.name in placeholders and not strict):
+        return why_refused(pair.name)
+    is_placeholder = pair.name in written.placeholders and not written.is_strict
+    if pair.origin.source == "environment" or is_placeholder:
         return ""
     return unknown(pair.name, syntax().arguments)
 

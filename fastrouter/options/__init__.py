@@ -7,17 +7,18 @@ help says so and docs/differences.md says why.
 from dataclasses import dataclass, field
 
 from fastrouter.config.option import Group, MappingSource, Option, SignCheck, declared
+from fastrouter.options.app import AnnouncerOptions, AppOptions
+from fastrouter.options.cache import CacheOptions
 from fastrouter.options.program import (
-    AnnouncerOptions,
-    AppOptions,
     FiguresOptions,
     HookOptions,
     LogOptions,
     MasterOptions,
     SocketOptions,
 )
-from fastrouter.options.routing import CacheOptions, RouterOptions, SubscriptionOptions
+from fastrouter.options.router import RouterOptions
 from fastrouter.options.subscribe import SubscribeOptions
+from fastrouter.options.subscription import SubscriptionOptions
 from fastrouter.options.tools import DoctorOptions, ExplainOptions, TopOptions
 
 __all__ = [

@@ -1,12 +1,10 @@
-"""The options of the program around the router: sockets, the local application, the master, the log."""
+"""The options of the program around the router: sockets, the master, figures, hooks, the log."""
 
 from dataclasses import dataclass
 
-from fastrouter.config.option import OPTIONAL, REQUIRED, Group, many, one
+from fastrouter.config.option import OPTIONAL, Group, many, one
 
 __all__ = [
-    "AnnouncerOptions",
-    "AppOptions",
     "FiguresOptions",
     "HookOptions",
     "LogOptions",
@@ -25,7 +23,14 @@ class SocketOptions(Group):
     undeferred_shared_socket: list[str] = many(
         "text", "the same, accepting connections before they carry data", metavar="ADDRESS"
     )
-    listen: int = one("integer(1)", 1024, "length of the backlog (uWSGI: 100)", short="l", metavar="N")
+    listen: int = one(
+        "integer(1)",
+        1024,
+        "length of the backlog (uWSGI: 100)",
+        short="l",
+        metavar="N",
+        differs="the default is 1024",
+    )
     chmod_socket: int | None = one(
         "mode",
         None,
@@ -34,9 +39,20 @@ class SocketOptions(Group):
         argument=OPTIONAL,
         metavar="MODE",
     )
-    chown_socket: str = one("text", "", "owner of UNIX sockets", metavar="USER[:GROUP]")
+    chown_socket: str = one(
+        "text",
+        "",
+        "owner of UNIX sockets",
+        metavar="USER[:GROUP]",
+        differs="is for the router's sockets, too",
+    )
     abstract_socket: bool = one("flag", False, "bind UNIX sockets in the abstract namespace", short="a")
-    vacuum: bool = one("flag", False, "remove UNIX sockets and the pid file at exit")
+    vacuum: bool = one(
+        "flag",
+        False,
+        "remove UNIX sockets and the pid file at exit",
+        differs="is for the router's sockets, too",
+    )
     no_defer_accept: bool = one("flag", False, "accept TCP connections before they carry data")
     socket_timeout: int = one(
         "count", 4, "let the kernel wait SECONDS for data to accept", short="z", metavar="SECONDS"
@@ -49,6 +65,7 @@ class SocketOptions(Group):
         "",
         "hand the application's sockets to whoever connects to the UNIX socket at PATH",
         metavar="PATH",
+        differs="obeys chmod-socket",
     )
     zergpool: list[str] = many(
         "text",
@@ -59,106 +76,43 @@ class SocketOptions(Group):
 
 
 @dataclass(slots=True)
-class AppOptions(Group):
-    """The local application"""
-
-    sockets: list[str] = many(
-        "text",
-        "accept uwsgi requests on ADDRESS",
-        name="socket",
-        aliases=("uwsgi-socket",),
-        short="s",
-        metavar="ADDRESS",
-    )
-    zerg: list[str] = many(
-        "text", "accept them on the sockets that the zerg server at ADDRESS offers", metavar="ADDRESS"
-    )
-    zerg_fallback: bool = one("flag", False, "do without those when there is no such server")
-    wsgi_file: str = one(
-        "text",
-        "",
-        "load the application from FILE; without a socket to serve, run it to fill a cache",
-        aliases=("file",),
-        metavar="FILE",
-    )
-    module: str = one(
-        "text",
-        "",
-        "load the application from MODULE[:CALLABLE]",
-        aliases=("wsgi",),
-        short="w",
-        metavar="MODULE",
-    )
-    need_app: bool = one("flag", False, "do not start without an application", argument=OPTIONAL)
-    callable: str = one("text", "application", "name of the application in its module", metavar="NAME")
-    pythonpath: list[str] = many(
-        "text", "add DIRECTORY to the import path", aliases=("python-path", "pp"), metavar="DIRECTORY"
-    )
-    virtualenv: str = one(
-        "text",
-        "",
-        "use the packages of the virtual environment DIRECTORY",
-        aliases=("venv", "home", "pyhome"),
-        short="H",
-        metavar="DIRECTORY",
-    )
-    processes: int = one("count", 1, "number of app workers", aliases=("workers",), short="p", metavar="N")
-    threads: int = one("count", 1, "threads in each app worker", metavar="N")
-    harakiri: int = one(
-        "integer", 0, "kill an app worker whose request takes over SECONDS", short="t", metavar="SECONDS"
-    )
-    max_requests: int = one("integer", 0, "replace an app worker after N requests", short="R", metavar="N")
-    logformat: str = one("text", "", "format of the request log", aliases=("log-format",), metavar="FORMAT")
-    disable_logging: bool = one("flag", False, "do not log requests", short="L")
-
-    @property
-    def is_served(self) -> bool:
-        """Whether there are app workers."""
-        return bool(self.sockets or self.zerg)
-
-
-@dataclass(slots=True)
-class AnnouncerOptions(Group):
-    """Announcing the local application"""
-
-    subscribe_to: list[str] = many(
-        "text",
-        "announce to the subscription server: SERVER:KEY[,MODIFIER1] or SERVER:@FILE",
-        aliases=("st", "subscribe"),
-        metavar="SUBSCRIPTION",
-    )
-    subscribe2: list[str] = many(
-        "text", "announce with server=,key=,addr=,socket=,weight=,modifier1=,...", metavar="KEYVAL"
-    )
-    frequency: int = one("integer(1)", 10, "announce every SECONDS", name="subscribe-freq", metavar="SECONDS")
-    with_modifier1: int | None = one(
-        "integer(0, 255)", None, "announce modifier1 N", name="subscribe-with-modifier1", metavar="N"
-    )
-    weight: int = one("integer(0, 65535)", 0, "announce weight N", metavar="N")
-    auto_weight: bool = one(
-        "flag", False, "announce processes times threads as weight", argument=REQUIRED, metavar="1"
-    )
-    notify_socket: str = one(
-        "text",
-        "",
-        "ask for acknowledgements on the UNIX datagram socket PATH",
-        name="subscription-notify-socket",
-        metavar="PATH",
-    )
-    start_unsubscribed: bool = one("flag", False, "announce nothing until the master's pipe is told S")
-
-
-@dataclass(slots=True)
 class MasterOptions(Group):
     """The master"""
 
-    master: bool = one("flag", False, "accepted for compatibility: there always is a master", short="M")
-    pidfile: str = one("text", "", "write the master's pid to FILE", metavar="FILE")
-    daemonize: str = one("text", "", "go into the background and log to FILE", short="d", metavar="FILE")
+    master: bool = one(
+        "flag",
+        False,
+        "accepted for compatibility: there always is a master",
+        short="M",
+        differs="there always is one",
+    )
+    pidfile: str = one(
+        "text",
+        "",
+        "write the master's pid to FILE",
+        metavar="FILE",
+        differs="is relative to where the program was started",
+    )
+    daemonize: str = one(
+        "text",
+        "",
+        "go into the background and log to FILE",
+        short="d",
+        metavar="FILE",
+        differs="the command returns when the router serves, and fails when it does not",
+    )
     chdir: str = one("text", "", "change to DIRECTORY once shared sockets are bound", metavar="DIRECTORY")
     umask: int | None = one("octal", None, "mask of the modes of created files", metavar="MASK")
     uid: str = one(
-        "text", "", "run as USER once sockets are bound", aliases=("immediate-uid",), metavar="USER"
+        "text",
+        "",
+        "run as USER once sockets are bound",
+        aliases=("immediate-uid",),
+        metavar="USER",
+        differs=(
+            "every socket is bound before, those of the router too; supplementary groups are those of "
+            "the user"
+        ),
     )
     gid: str = one(
         "text", "", "run as GROUP once sockets are bound", aliases=("immediate-gid",), metavar="GROUP"
@@ -176,9 +130,15 @@ class MasterOptions(Group):
         " which",
         name="master-fifo",
         metavar="FILE",
+        differs=(
+            "B, C, E and f mean nothing here; + and - are for router workers; c, w and W for app workers"
+        ),
     )
     touch_reload: list[str] = many(
-        "text", "load the program anew, as at SIGHUP, when FILE is touched", metavar="FILE"
+        "text",
+        "load the program anew, as at SIGHUP, when FILE is touched",
+        metavar="FILE",
+        differs="loses no request, and changes nothing when the new configuration is wrong",
     )
     touch_workers_reload: list[str] = many(
         "text", "replace the app workers when FILE is touched", metavar="FILE"
@@ -193,6 +153,7 @@ class MasterOptions(Group):
         name="worker-reload-mercy",
         aliases=("reload-mercy",),
         metavar="SECONDS",
+        differs="is for router workers too, at a reload and at a stop",
     )
     procname: str = one("text", "", "title of the children", metavar="TITLE")
     procname_master: str = one("text", "", "title of the master", metavar="TITLE")
@@ -222,16 +183,30 @@ class HookOptions(Group):
 
     exec_asap: list[str] = many("text", "run COMMAND first of all", metavar="COMMAND")
     exec_pre_jail: list[str] = many("text", "run COMMAND when shared sockets are bound", metavar="COMMAND")
-    exec_in_jail: list[str] = many("text", "run COMMAND after that", metavar="COMMAND")
-    exec_post_jail: list[str] = many("text", "run COMMAND after that", metavar="COMMAND")
-    exec_as_root: list[str] = many(
-        "text", "run COMMAND before privileges are dropped, if there are any", metavar="COMMAND"
+    exec_in_jail: list[str] = many(
+        "text", "run COMMAND after that", metavar="COMMAND", differs="is run although there is no jail"
     )
-    exec_as_user: list[str] = many("text", "run COMMAND when they are dropped", metavar="COMMAND")
+    exec_post_jail: list[str] = many(
+        "text", "run COMMAND after that", metavar="COMMAND", differs="is run although there is no jail"
+    )
+    exec_as_root: list[str] = many(
+        "text",
+        "run COMMAND before privileges are dropped, if there are any",
+        metavar="COMMAND",
+        differs="is run once",
+    )
+    exec_as_user: list[str] = many(
+        "text",
+        "run COMMAND when they are dropped",
+        metavar="COMMAND",
+        differs="is run once, without root too",
+    )
     exec_pre_app: list[str] = many("text", "run COMMAND before anything is forked", metavar="COMMAND")
     exec_post_app: list[str] = many("text", "run COMMAND when everybody is ready", metavar="COMMAND")
     exec_as_user_atexit: list[str] = many("text", "run COMMAND at the end", metavar="COMMAND")
-    hook_asap: list[str] = many("hook", "run COMMAND first of all", metavar="exec:COMMAND")
+    hook_asap: list[str] = many(
+        "hook", "run COMMAND first of all", metavar="exec:COMMAND", differs="exec: only"
+    )
     hook_pre_jail: list[str] = many(
         "hook", "run COMMAND when shared sockets are bound", metavar="exec:COMMAND"
     )
@@ -257,7 +232,12 @@ class LogOptions(Group):
     """Logging"""
 
     logto: str = one(
-        "text", "", "log to FILE, or in datagrams to ADDRESS", aliases=("logto2",), metavar="FILE-OR-ADDRESS"
+        "text",
+        "",
+        "log to FILE, or in datagrams to ADDRESS",
+        aliases=("logto2",),
+        metavar="FILE-OR-ADDRESS",
+        differs="is relative to where the program was started; a file that was moved away is begun anew",
     )
     syslog: str | None = one(
         "string",
@@ -280,7 +260,12 @@ class LogOptions(Group):
     )
     truncate: bool = one("flag", False, "begin the log file anew at a start", name="log-truncate")
     maxsize: int = one(
-        "integer", 0, "move the log file away when it has over BYTES", name="log-maxsize", metavar="BYTES"
+        "integer",
+        0,
+        "move the log file away when it has over BYTES",
+        name="log-maxsize",
+        metavar="BYTES",
+        differs="the size is looked at once a second",
     )
     backupname: str = one(
         "text",

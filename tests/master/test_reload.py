@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import threading
 
 import psutil
@@ -299,6 +300,26 @@ def test_a_rehearsal_ends_with_the_program(tmp_path):
         family = psutil.Process(router.pid).children()
         assert router.stop() == 0
         assert not psutil.wait_procs(family, 5)[1]
+
+
+def test_standard_input_may_be_the_socket(tmp_path, nodes):
+    """As inetd and supervisord hand it over; a reload must not take the rehearsal's for it."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        address = f"127.0.0.1:{sock.getsockname()[1]}"
+        config = tmp_path / "router.ini"
+        config.write_text(f"[uwsgi]\nfastrouter = fd://0\nfastrouter-to = {nodes[0].address}\n")
+        script = 'exec 0<&"$1"; shift; exec "$@"'
+        fd = sock.fileno()
+        with Program("bash", "-c", script, "sh", str(fd), MASTER, "--ini", config, fds=(fd,)) as program:
+            for number, node in enumerate(nodes[:3], 1):
+                program.wait_for("^ready$", number)
+                assert wait_until(
+                    lambda node=node: request(address).endswith(node.address.encode()), "its answer"
+                )
+                if number < 3:
+                    config.write_text(config.read_text().replace(node.address, nodes[number].address))
+                    program.process.send_signal(signal.SIGHUP)
+            assert program.stop() == 0
 
 
 def test_a_touched_file(tmp_path):

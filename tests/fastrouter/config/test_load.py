@@ -6,9 +6,10 @@ import socket
 import pytest
 from harness import ROOT
 
+from fastrouter.config.foreign import foreign_options
 from fastrouter.config.pairs import ConfigError
 from fastrouter.config.report import check_report, help_text, ignored_line, reference
-from fastrouter.config.resolve import foreign_options, load
+from fastrouter.config.resolve import load
 from fastrouter.options import all_options
 
 

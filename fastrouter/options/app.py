@@ -1,0 +1,120 @@
+"""The options of the local application, and of announcing it."""
+
+from dataclasses import dataclass
+
+from fastrouter.config.option import OPTIONAL, REQUIRED, Group, many, one
+
+__all__ = ["AnnouncerOptions", "AppOptions"]
+
+
+@dataclass(slots=True)
+class AppOptions(Group):
+    """The local application"""
+
+    sockets: list[str] = many(
+        "text",
+        "accept uwsgi requests on ADDRESS",
+        name="socket",
+        aliases=("uwsgi-socket",),
+        short="s",
+        metavar="ADDRESS",
+    )
+    zerg: list[str] = many(
+        "text",
+        "accept them on the sockets that the zerg server at ADDRESS offers",
+        metavar="ADDRESS",
+        differs="outlives a reload",
+    )
+    zerg_fallback: bool = one("flag", False, "do without those when there is no such server")
+    wsgi_file: str = one(
+        "text",
+        "",
+        "load the application from FILE; without a socket to serve, run it to fill a cache",
+        aliases=("file",),
+        metavar="FILE",
+        differs=(
+            "an application that cannot be loaded stops the start (need-app); without a socket it is "
+            "run in a process of its own"
+        ),
+    )
+    module: str = one(
+        "text",
+        "",
+        "load the application from MODULE[:CALLABLE]",
+        aliases=("wsgi",),
+        short="w",
+        metavar="MODULE",
+    )
+    need_app: bool = one(
+        "flag", False, "do not start without an application", argument=OPTIONAL, differs="is always so"
+    )
+    callable: str = one("text", "application", "name of the application in its module", metavar="NAME")
+    pythonpath: list[str] = many(
+        "text", "add DIRECTORY to the import path", aliases=("python-path", "pp"), metavar="DIRECTORY"
+    )
+    virtualenv: str = one(
+        "text",
+        "",
+        "use the packages of the virtual environment DIRECTORY",
+        aliases=("venv", "home", "pyhome"),
+        short="H",
+        metavar="DIRECTORY",
+    )
+    processes: int = one("count", 1, "number of app workers", aliases=("workers",), short="p", metavar="N")
+    threads: int = one("count", 1, "threads in each app worker", metavar="N")
+    harakiri: int = one(
+        "integer", 0, "kill an app worker whose request takes over SECONDS", short="t", metavar="SECONDS"
+    )
+    max_requests: int = one(
+        "integer",
+        0,
+        "replace an app worker after N requests",
+        short="R",
+        metavar="N",
+        differs="is counted by each app worker",
+    )
+    logformat: str = one("text", "", "format of the request log", aliases=("log-format",), metavar="FORMAT")
+    disable_logging: bool = one("flag", False, "do not log requests", short="L")
+
+    @property
+    def is_served(self) -> bool:
+        """Whether there are app workers."""
+        return bool(self.sockets or self.zerg)
+
+
+@dataclass(slots=True)
+class AnnouncerOptions(Group):
+    """Announcing the local application"""
+
+    subscribe_to: list[str] = many(
+        "text",
+        "announce to the subscription server: SERVER:KEY[,MODIFIER1] or SERVER:@FILE",
+        aliases=("st", "subscribe"),
+        metavar="SUBSCRIPTION",
+        differs="is sent once the app workers are ready; the server may be a host name",
+    )
+    subscribe2: list[str] = many(
+        "text",
+        "announce with server=,key=,addr=,socket=,weight=,modifier1=,...",
+        metavar="KEYVAL",
+        differs=(
+            "is sent once the app workers are ready; check=FILE announces when the file is there; "
+            "weight does not leak into later ones"
+        ),
+    )
+    frequency: int = one("integer(1)", 10, "announce every SECONDS", name="subscribe-freq", metavar="SECONDS")
+    with_modifier1: int | None = one(
+        "integer(0, 255)", None, "announce modifier1 N", name="subscribe-with-modifier1", metavar="N"
+    )
+    weight: int = one("integer(0, 65535)", 0, "announce weight N", metavar="N")
+    auto_weight: bool = one(
+        "flag", False, "announce processes times threads as weight", argument=REQUIRED, metavar="1"
+    )
+    notify_socket: str = one(
+        "text",
+        "",
+        "ask for acknowledgements on the UNIX datagram socket PATH",
+        name="subscription-notify-socket",
+        metavar="PATH",
+    )
+    start_unsubscribed: bool = one("flag", False, "announce nothing until the master's pipe is told S")

@@ -1,0 +1,239 @@
+"""The options of the router."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from fastrouter.config.option import OPTIONAL, REQUIRED, Group, MappingSource, many, one
+from fastrouter.subscriber import SigningKey
+
+__all__ = ["RouterOptions"]
+
+
+@dataclass(slots=True)
+class RouterOptions(Group):
+    """The router"""
+
+    PREFIX: ClassVar[str] = "fastrouter"
+
+    addresses: list[str] = many(
+        "text",
+        "listen on ADDRESS; =N is shared socket number N",
+        name="",
+        metavar="ADDRESS",
+    )
+    zerg: list[str] = many(
+        "text",
+        "listen on the sockets that the zerg server at ADDRESS offers, too",
+        metavar="ADDRESS",
+        differs="makes a router even where there is no fastrouter address besides",
+    )
+    processes: int = one(
+        "count",
+        1,
+        "number of router workers",
+        aliases=("workers",),
+        metavar="N",
+        differs=(
+            "all of them share one table, one set of caches and one set of counts; requests are not "
+            "lost when their number changes (TTIN, TTOU)"
+        ),
+    )
+    to: list[str] = many(
+        "text",
+        "forward to the node at ADDRESS, in turn with the others",
+        metavar="ADDRESS",
+        differs="may be a host name; a node that failed is left out by all router workers",
+    )
+    subscription_server: list[str] = many(
+        "text",
+        "take announcements on ADDRESS, a UDP address or the path of a UNIX socket",
+        metavar="ADDRESS",
+        differs=(
+            "an address that is in use is an error; nodes may have host names and IPv6 addresses; "
+            "what cannot be dialled is refused; silent nodes go without waiting for a request"
+        ),
+    )
+    resubscribe: list[str] = many(
+        "text",
+        "announce this router, in its nodes' stead, to the subscription server at ADDRESS",
+        metavar="ADDRESS",
+        differs=(
+            "passes on what was accepted only, says which routers it came by, and takes the key back "
+            "when its last node has gone"
+        ),
+    )
+    resubscribe_bind: str = one("text", "", "send those announcements from HOST:PORT", metavar="HOST:PORT")
+    resubscribe_sign: SigningKey | None = one(
+        "signing_key", None, "sign them with the private key in FILE", metavar="DIGEST:FILE"
+    )
+    use_base: str = one(
+        "text",
+        "",
+        "forward to the UNIX socket whose path is BASE and the key, or BASE with the key for %s",
+        metavar="BASE",
+        differs=(
+            "a key with a slash, or that is . or .., has no node; a directory gets its slash, and %s "
+            "is the key"
+        ),
+    )
+    use_pattern: str = one(
+        "text",
+        "",
+        "forward to the UNIX socket whose path is PATTERN with the key for %s",
+        metavar="PATTERN",
+        differs="a key with a slash, or that is . or .., has no node; %s need not be written %%s",
+    )
+    use_cache: str | None = one(
+        "string",
+        None,
+        "forward to the node that the cache NAME has for the key; to the first cache if none is named",
+        argument=OPTIONAL,
+        metavar="NAME",
+    )
+    use_code_string: MappingSource | None = one(
+        "mapping",
+        None,
+        "forward to the node that a Python function returns for the key: 0:SCRIPT.py:FUNCTION",
+        metavar="0:SCRIPT:FUNCTION",
+        differs=(
+            "the function gets text, and may return text; it must be there at the start; 0: (Python) only"
+        ),
+    )
+    use_socket: int | None = one(
+        "position",
+        None,
+        "forward to the local application's socket number N, from 0",
+        argument=OPTIONAL,
+        metavar="N",
+    )
+    subscription_slot: str = one(
+        "string",
+        "",
+        "accepted for compatibility, without effect (so it was in uWSGI)",
+        metavar="N",
+    )
+    fallback: list[str] = many(
+        "text",
+        "forward to the node at ADDRESS when the one that was chosen cannot be reached",
+        metavar="ADDRESS",
+        differs=(
+            "is used after every kind of connect failure, and after a node that closed without an answer"
+        ),
+    )
+    fallback_on_no_key: bool = one("flag", False, "use the fallbacks for keys without a node too")
+    subscription_fallback_key: str = one(
+        "text", "", "look KEY up when nobody has announced the request's key", metavar="KEY"
+    )
+    force_key: str = one("text", "", "route every request by KEY, whatever it asks for", metavar="KEY")
+    cheap: bool = one(
+        "flag",
+        False,
+        "do not accept while there is no node; requests wait in the backlog",
+        differs=(
+            "is entered and left by all router workers at once; with fastrouter-to there is always a node"
+        ),
+    )
+    timeout: int = one(
+        "count",
+        60,
+        "close a session on which nothing moved for SECONDS",
+        metavar="SECONDS",
+        differs="is for silence, and with post-buffering also for that of the client",
+    )
+    connect_timeout: int = one(
+        "count", 3, "try the next node when one does not accept within SECONDS", metavar="SECONDS"
+    )
+    max_retries: int = one("integer", 3, "nodes to try after the first one failed", metavar="N")
+    gracetime: int = one(
+        "count", 30, "leave a node of fastrouter-to out for SECONDS after it failed", metavar="SECONDS"
+    )
+    queue_timeout: int = one(
+        "count", 3, "wait SECONDS for room when every node has max-conns requests", metavar="SECONDS"
+    )
+    max_conns: int = one(
+        "integer",
+        0,
+        "give a node N requests at a time, over all router workers, if it announces no limit of its own",
+        metavar="N",
+    )
+    max_sessions: int = one("integer", 0, "accept N connections at a time in each router worker", metavar="N")
+    max_fails: int = one(
+        "integer", 3, "let a node rest after N requests without an answer in a row, 0: never", metavar="N"
+    )
+    answer_errors: bool = one(
+        "flag", False, "answer 404, 503 and the like where otherwise the connection is closed without a word"
+    )
+    post_buffering: int = one(
+        "integer",
+        0,
+        "read a body before a node is chosen; those over BYTES are put in a temporary file",
+        metavar="BYTES",
+        differs="the body is read before the node is chosen",
+    )
+    post_buffering_dir: str = one(
+        "text", "", "where to put them (default: $TMPDIR or /tmp)", metavar="DIRECTORY", differs="is obeyed"
+    )
+    harakiri: int = one(
+        "integer",
+        0,
+        "kill a router worker that does one thing for over SECONDS",
+        metavar="SECONDS",
+        differs="watches one turn of the event loop, which is what can block",
+    )
+    buffer_size: int = one(
+        "count",
+        65536,
+        "most bytes to move at a time in one direction (uWSGI: 4096)",
+        metavar="BYTES",
+        differs="the default is 65536, and it is the most that is moved at a time",
+    )
+    events: int = one("count", 64, "most events to take from the kernel at a time", metavar="N")
+    log: str = one("text", "", "log every request to FILE", metavar="FILE")
+    log_format: str = one(
+        "text",
+        "",
+        "the form of its lines, with %(method), %(uri), %(status), %(key), %(node), %(micros)... in it; json:"
+        " an object a line",
+        metavar="FORMAT",
+    )
+    stats: str = one(
+        "text",
+        "",
+        "tell the figures, as JSON, to whoever connects to ADDRESS",
+        aliases=("stats-server", "ss"),
+        metavar="ADDRESS",
+        differs="has the figures of all router workers, and more of them",
+    )
+    prometheus: str = one(
+        "text", "", "tell the figures to Prometheus, which asks for http://ADDRESS", metavar="ADDRESS"
+    )
+    quiet: bool = one(
+        "flag", False, "do not log nodes that cannot be reached", argument=REQUIRED, metavar="1"
+    )
+    uid: str = one("text", "", "user that the router workers run as", metavar="USER")
+    gid: str = one("text", "", "group that the router workers run as", metavar="GROUP")
+
+    @property
+    def forwarders(self) -> list[str]:
+        """Fields of the configured ways to find a node, in uWSGI's order; only the first one counts."""
+        fields = (
+            "use_cache",
+            "use_pattern",
+            "subscription_server",
+            "use_base",
+            "use_code_string",
+            "use_socket",
+            "to",
+        )
+        unset = RouterOptions()
+        return [field for field in fields if getattr(self, field) != getattr(unset, field)]
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is anything to route."""
+        return bool(self.addresses or self.zerg)
+
+    @property
+    def configured_slots(self) -> int:
+        """Slots of shared memory before those of announced nodes: one a node, one for made-up addresses."""
+        return len(self.to) + len(self.fallback) + 1
