@@ -162,10 +162,9 @@ class Explanation:
             pool = self._routes.pools.get(one)
             name = printable(to_text(one))
             if pool is None:
-                known = [record for _, record in self._records() if record.key == one]
-                yield _line(
-                    "looked up", f"{name}: " + ("no node is left" if known else "nobody has announced it")
-                )
+                is_left = any(record.key == one for _, record in self._records())
+                why = "no node of it is left" if is_left else "nobody has announced it, or all have gone"
+                yield _line("looked up", f"{name}: {why}")
                 continue
             wish = to_text(pool.nodes[0].record.algorithm)
             algorithm = wish or self._options.subscription.algorithm

@@ -29,6 +29,12 @@ _WRONG_USAGE = 2
 _PATIENCE = 10.0
 """Seconds for a stats server to answer."""
 
+_WIDE = ("requests", "weight", "in/s", "out/s")
+"""Columns for terminals that have room for them."""
+
+_WIDE_FROM = 100
+"""Characters in a line."""
+
 _HEAD_LINES = 6
 """Of a screen, that no node can have, beside one line a worker."""
 
@@ -95,7 +101,8 @@ def _show(look: Callable[[], Figures], options: TopOptions) -> None:
     before, now = look(), time.monotonic()
     if options.once:
         threading.Event().wait(options.interval)
-        console.print(_screen(look(), before, time.monotonic() - now, options.sort, 0))
+        is_wide = console.width >= _WIDE_FROM
+        console.print(_screen(look(), before, time.monotonic() - now, options.sort, 0, is_wide))
         return
     with Screen(console=console, screen=True, auto_refresh=False) as screen:
         while True:
@@ -103,14 +110,21 @@ def _show(look: Callable[[], Figures], options: TopOptions) -> None:
             figures, then = look(), now
             now = time.monotonic()
             height = console.size.height - _HEAD_LINES - len(figures["workers"])
-            screen.update(_screen(figures, before, now - then, options.sort, max(height, 1)), refresh=True)
+            is_wide = console.width >= _WIDE_FROM
+            content = _screen(figures, before, now - then, options.sort, max(height, 1), is_wide)
+            screen.update(content, refresh=True)
             before = figures
 
 
-def _screen(figures: Figures, before: Figures, seconds: float, sort: str, height: int) -> Group:
+def _screen(
+    figures: Figures, before: Figures, seconds: float, sort: str, height: int, is_wide: bool
+) -> Group:
     """height is how many nodes there is room for, 0 for all."""
-    return Group(_head(figures, before, seconds), _workers(figures, before, seconds),
-                 _nodes(figures, before, seconds, sort, height))  # fmt: skip
+    return Group(
+        _head(figures, before, seconds),
+        _workers(figures, before, seconds),
+        _nodes(figures, before, seconds, sort, height, is_wide),
+    )
 
 
 def _head(figures: Figures, before: Figures, seconds: float) -> Text:
@@ -148,33 +162,39 @@ def _workers(figures: Figures, before: Figures, seconds: float) -> Table:
     return table
 
 
-def _nodes(figures: Figures, before: Figures, seconds: float, sort: str, height: int) -> Table:
-    table = _table("key", "node", "state", "weight", "active", "req/s", "requests", "failed",
-                   "response p50", "p99", "in/s", "out/s", left=3)  # fmt: skip
+_ORDERS: dict[str, Callable[[tuple[str, Figures, Figures]], Any]] = {
+    "requests": lambda row: -_change(row[1], row[2], "requests"),
+    "active": lambda row: -row[1]["ref"],
+    "failures": lambda row: -row[1]["failcnt"],
+    "key": lambda row: (row[0], row[1]["name"]),
+}
+"""Of rows: a key, a node, and the node at the look before."""
+
+
+def _nodes(figures: Figures, before: Figures, seconds: float, sort: str, height: int, is_wide: bool) -> Table:
+    titles = ["key", "node", "state", "active", "req/s", "failed", "p50", "p99"]
+    table = _table(*titles, *(_WIDE if is_wide else ()), left=3)
     former = {(key, node["name"]): node for key, node in _each(before)}
     rows = [(key, node, former.get((key, node["name"]), {})) for key, node in _each(figures)]
-    orders: dict[str, Callable[[tuple[str, Figures, Figures]], Any]] = {
-        "requests": lambda row: -(row[1]["requests"] - row[2].get("requests", 0)),
-        "active": lambda row: -row[1]["ref"],
-        "failures": lambda row: -row[1]["failcnt"],
-        "key": lambda row: (row[0], row[1]["name"]),
-    }
-    rows.sort(key=orders[sort])
+    rows.sort(key=_ORDERS[sort])
     for key, node, past in rows[: height or None]:
         times = _difference(node, past, "response_time")
+        wide = (
+            str(node["requests"]),
+            str(node.get("weight", "-")),
+            _bytes(_change(node, past, "rx") / seconds),
+            _bytes(_change(node, past, "tx") / seconds),
+        )
         table.add_row(
             printable(key) or "-",
             printable(node["name"]),
             _state(node),
-            str(node.get("weight", "-")),
             str(node["ref"]),
             _rate(node, past, "requests", seconds),
-            str(node["requests"]),
             str(node["failcnt"]),
             _quantile(times, 0.5, figures),
             _quantile(times, 0.99, figures),
-            _bytes(_change(node, past, "rx") / seconds),
-            _bytes(_change(node, past, "tx") / seconds),
+            *(wide if is_wide else ()),
         )
     if height and len(rows) > height:
         table.caption = f"and {len(rows) - height} more"

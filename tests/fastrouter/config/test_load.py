@@ -2,11 +2,13 @@
 
 import re
 import socket
+import subprocess
 
 import pytest
 from harness import ROOT
 
 from fastrouter.config.foreign import foreign_options
+from fastrouter.config.manual import completion, manuals
 from fastrouter.config.pairs import ConfigError
 from fastrouter.config.report import check_report, help_text, ignored_line, reference
 from fastrouter.config.resolve import load
@@ -285,5 +287,24 @@ def test_help_names_every_option():
     assert all(f"--{option.name}" in text for option in all_options().values())
 
 
-def test_the_reference_in_docs_is_the_one_the_declarations_make():
+def test_what_is_made_from_the_declarations_is_up_to_date():
+    """scripts/reference makes it."""
     assert (ROOT / "docs" / "options.md").read_text() == reference()
+    assert (ROOT / "conf" / "completion" / "fastrouter.bash").read_text() == completion()
+    pages = {file.name: file.read_text() for file in (ROOT / "docs" / "man").iterdir()}
+    assert pages == manuals()
+
+
+def test_completion_in_a_real_shell():
+    script = (
+        f"source {ROOT}/conf/completion/fastrouter.bash; COMP_WORDS=($1 $2); COMP_CWORD=1; _fastrouter; "
+        'echo "${COMPREPLY[@]}"'
+    )
+    for command, typed, expected in (
+        ("fastrouter-master", "--fastrouter-use-c", "--fastrouter-use-cache --fastrouter-use-code-string"),
+        ("/usr/bin/fastrouter-top", "--on", "--once"),
+        ("fastrouter-explain", "--cl", "--client"),
+        ("fastrouter-doctor", f"{ROOT}/READ", f"{ROOT}/README.md"),
+    ):
+        words = ["bash", "-c", script, "sh", command, typed]
+        assert subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip() == expected

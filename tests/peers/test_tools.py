@@ -1,0 +1,356 @@
+"""The commands that look into a router: fastrouter-top, fastrouter-explain, fastrouter-doctor."""
+
+import json
+import os
+import pty
+import re
+import signal
+import socket
+import subprocess
+import threading
+
+import pytest
+from harness import (
+    BIN,
+    ROOT,
+    FakeNode,
+    HeldNode,
+    Program,
+    Router,
+    connect,
+    in_threads,
+    read_all,
+    refusing_address,
+    request,
+    send_announcement,
+    subscription_router,
+    wait_until,
+)
+
+from fastrouter.client import request_packet
+from fastrouter.subscription import Announcement
+
+
+def run(name, *arguments, **extra):
+    command = [str(BIN / f"fastrouter-{name}"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **extra)
+
+
+def explain(router, *arguments, code=0):
+    """The steps, as pairs of words; a step without a word of its own continues the one before."""
+    found = run("explain", f"--pid={router.pid}", *arguments)
+    assert found.returncode == code, found.stdout + found.stderr
+    steps, label = [], ""
+    for line in found.stdout.splitlines():
+        label = line[:13].strip() or label
+        steps.append((label, line[13:]))
+    return steps
+
+
+def texts(steps, label):
+    return [text for what, text in steps if what == label]
+
+
+def test_explaining_an_announced_key(nodes):
+    with subscription_router() as router:
+        router.announce("foo.com", nodes[0].address, weight=3)
+        router.announce("foo.com", nodes[1].address, weight=1, max_conns=5)
+        router.announce("foo.com", nodes[2].address, backup=1)
+        steps = explain(router, "http://foo.com/shop", "--client=10.1.2.3")
+        assert texts(steps, "request") == ["foo.com/shop from 10.1.2.3"]
+        assert texts(steps, "key") == ["foo.com (HTTP_HOST)"]
+        assert texts(steps, "forwarder") == ["fastrouter-subscription-server = 127.0.0.1:0"]
+        assert texts(steps, "looked up") == ["foo.com: a pool of 3, balanced by wrr"]
+        candidates = texts(steps, "candidates")
+        assert sorted(text[3:] for text in candidates[:2]) == sorted(
+            [f"{nodes[0].address}, weight 3, 0 requests", f"{nodes[1].address}, weight 1, 0 of 5 requests"]
+        )
+        assert candidates[2] == f"3. {nodes[2].address}, weight 1, backup level 1, 0 requests"
+        first = candidates[0].split(",")[0][3:]
+        assert texts(steps, "outcome") == [
+            f"goes to {first} or another of these 2: each router worker has its own turn"
+        ]
+        assert not any(node.connections for node in nodes), "no request was sent"
+        # And it is what happens: all that it names are asked, and nobody else.
+        answered = {request(router.address).rpartition(b"\r\n\r\n")[2].decode() for _ in range(20)}
+        assert answered == {nodes[0].address, nodes[1].address}
+        steps = explain(router, "nobody.com", code=1)
+        assert texts(steps, "looked up") == ["nobody.com: nobody has announced it, or all have gone"]
+        assert texts(steps, "outcome") == ["closed: there is no node for this key (404)"]
+        steps = explain(router, "foo.com", "--key=" + "k" * 256, code=1)
+        assert texts(steps, "key") == ["(none) (a name of more than 255 bytes is none)"]
+
+
+def test_explaining_what_is_left_out_and_passed_over():
+    """A node that is full, one that is leaving, one that rests: each says so."""
+    with (
+        HeldNode() as held,
+        HeldNode() as leaving,
+        subscription_router("--fastrouter-fallback=127.0.0.1:9") as router,
+    ):
+        router.announce("foo.com", held.address, max_conns=1)
+        router.announce("foo.com", leaving.address, max_conns=1)
+        with connect(router.address) as first, connect(router.address) as second:
+            for client in (first, second):
+                client.sendall(request_packet("GET", "http://foo.com/", b"", {}))
+            assert held.entered.wait(10) and leaving.entered.wait(10)
+            steps = explain(router, "foo.com", code=1)
+            assert all(
+                text.endswith("1 of 1 requests, full: passed over") for text in texts(steps, "candidates")
+            )
+            assert texts(steps, "outcome") == ["waits for room for 3 s at most, then 503"]
+            router.unsubscribe("foo.com", leaving.address)
+            steps = explain(router, "foo.com", code=1)
+            assert texts(steps, "left out") == [f"{leaving.address}: is leaving, and has 1 requests left"]
+            assert texts(steps, "fallback") == ["127.0.0.1:9 when one of these fails"]
+            held.release.set()
+            leaving.release.set()
+            assert read_all(first) and read_all(second)
+
+
+def test_explaining_a_rest(node):
+    with FakeNode(lambda connection, number: connection.recv(1 << 16)) as closing:
+        with subscription_router("--fastrouter-max-fails=1") as router:
+            router.announce("foo.com", closing.address)
+            router.announce("foo.com", node.address)
+            wait_until(lambda: request(router.address) and "rests for" in router.output, "a rest")
+            (last,) = texts(explain(router, "foo.com"), "candidates")[1:]
+            assert re.fullmatch(
+                rf"2\. {closing.address}, weight 1, 0 requests, rests for [01] s more, .*", last
+            )
+
+
+def test_explaining_keys_that_are_made(nodes):
+    options = ("--subscription-dotsplit", "--subscription-mountpoints=2")
+    with subscription_router(*options) as router:
+        router.announce(".foo.com/shop", nodes[0].address)
+        steps = explain(router, "www.foo.com/shop/cart/1")
+        assert texts(steps, "key") == ["www.foo.com/shop/cart (HTTP_HOST, with 2 segments of the path)"]
+        looked_up = [text.partition(":")[0] for text in texts(steps, "looked up")]
+        assert looked_up == [
+            "www.foo.com/shop/cart",
+            "www.foo.com/shop",
+            "www.foo.com",
+            ".foo.com/shop/cart",
+            ".foo.com/shop",
+        ]
+        assert texts(steps, "outcome") == [f"goes to {nodes[0].address}"]
+
+
+def test_explaining_every_other_way(tmp_path, nodes, app_file):
+    """The key as a path, a cache, fixed nodes, a function, the local application."""
+    sock, dead = refusing_address()
+    (tmp_path / "map.py").write_text(
+        f"def node(key):\n    open({str(tmp_path / 'called')!r}, 'a').write('x')\n    return {nodes[0].address!r}\n"
+    )
+    base = "--fastrouter=127.0.0.1:0"
+    with Router(base, f"--fastrouter-use-base={tmp_path}/") as router:
+        assert texts(explain(router, "foo.com"), "outcome") == [f"goes to {tmp_path}/foo.com"]
+        assert texts(explain(router, "..", code=1), "outcome") == [
+            "closed: there is no node for this key (404)"
+        ]
+    caching = (base, "--cache=10", f"--add-cache-item=foo.com={nodes[0].address}", "--fastrouter-use-cache")
+    with Router(*caching) as router:
+        for _ in range(3):
+            assert texts(explain(router, "foo.com"), "outcome") == [f"goes to {nodes[0].address}"]
+        explain(router, "bar.com", code=1)
+    with sock, Router(base, f"--fastrouter-to={dead}", f"--fastrouter-to={nodes[0].address}") as router:
+        request(router.address)
+        steps = explain(router, "foo.com")
+        assert re.fullmatch(
+            rf"{dead}: could not be reached \d s ago \(fastrouter-gracetime\)", texts(steps, "left out")[0]
+        )
+        assert texts(steps, "outcome") == [f"goes to {nodes[0].address}"]
+    with Router(base, f"--fastrouter-use-code-string=0:{tmp_path}/map.py:node") as router:
+        steps = explain(router, "foo.com", code=1)
+        assert texts(steps, "outcome") == ["only the function can tell"]
+        assert not (tmp_path / "called").exists(), "the user's code was not run"
+        assert texts(explain(router, "foo.com", "--call"), "outcome") == [f"goes to {nodes[0].address}"]
+        assert (tmp_path / "called").read_text() == "x"
+    local = (base, "--socket=127.0.0.1:0", f"--wsgi-file={app_file}", "--fastrouter-use-socket")
+    with Router(*local) as router:
+        address = router.wait_for("app workers bound on (.*)")[1]
+        assert texts(explain(router, "foo.com"), "outcome") == [f"goes to {address}"]
+    with Router(base, f"--fastrouter-to={nodes[0].address}", "--fastrouter-force-key=all") as router:
+        assert texts(explain(router, "foo.com"), "key") == ["all (fastrouter-force-key)"]
+
+
+def test_it_disturbs_nothing(node):
+    """While requests come, and the table changes, and the router is loaded anew, it is looked into again and again."""
+    with subscription_router("--fastrouter-processes=2") as router:
+        router.announce("foo.com", node.address)
+        before = request(router.address)
+
+        def look(number):
+            return [run("explain", f"--pid={router.pid}", "foo.com").returncode for _ in range(3)]
+
+        codes = in_threads(3, look)
+        assert codes == [[0, 0, 0]] * 3
+        router.process.send_signal(signal.SIGHUP)
+        router.wait_for("^ready$", 2)
+        assert run("explain", f"--pid={router.pid}", "foo.com").returncode == 0
+        assert request(router.address) == before
+
+
+def test_which_router(tmp_path, node):
+    with Router("--fastrouter=127.0.0.1:0", f"--fastrouter-to={node.address}") as first:
+        with Router("--fastrouter=127.0.0.1:0", f"--fastrouter-to={node.address}") as second:
+            found = run("explain", "foo.com")
+            assert found.returncode == 2
+            assert re.search(r"there are several; say which with --pid: \d+, \d+", found.stderr)
+            for router in (first, second):
+                assert (
+                    f"pid {router.pid}, {router.address}"
+                    in run("explain", "foo.com", f"--pid={router.pid}").stdout
+                )
+    found = run("explain", "foo.com", f"--pid={os.getpid()}")
+    assert found.returncode == 2 and f"no fastrouter-master with pid {os.getpid()}" in found.stderr
+    assert os.getuid() == 0
+    assert "expected HOST" in run("explain").stderr and run("explain", "--help").returncode == 0
+
+
+def test_top_once(node):
+    with subscription_router("--fastrouter-processes=2", "--fastrouter-stats=127.0.0.1:0") as router:
+        stats = router.wait_for(r"stats server enabled on (\S+)")[1]
+        router.announce("foo.com", node.address, weight=7)
+        send_announcement(router.server, Announcement("\x1b[31mred.com", node.address))
+        router.wait_for("red.com => new node")
+        stop = threading.Event()
+
+        def load():
+            while not stop.is_set():
+                request(router.address)
+
+        thread = threading.Thread(target=load)
+        thread.start()
+        try:
+            screens = [
+                run("top", "--once", *which, env={**os.environ, "COLUMNS": "200"})
+                for which in ([f"--pid={router.pid}"], [stats])
+            ]
+        finally:
+            stop.set()
+            thread.join()
+        for screen in screens:
+            assert screen.returncode == 0, screen.stderr
+            assert "\x1b" not in screen.stdout, "what comes from the network does not talk to the terminal"
+            head, rates, tables, *_ = screen.stdout.splitlines()
+            assert head.startswith(f"fastrouter 0.1.0, pid {router.pid}, {router.address}")
+            assert int(rates.split()[0]) > 10
+            assert tables.startswith("2 keys, 2 announced nodes, 2 announcements, 0 refused")
+            (row,) = [line.split() for line in screen.stdout.splitlines() if line.startswith("foo.com")]
+            assert row[1:3] == [node.address, "up"] and int(row[4]) > 10
+            requests, weight, sent, _, received, _ = row[-6:]
+            assert int(requests) > 10 and weight == "7" and int(sent) and int(received)
+            assert "\\x1b[31mred.com" in screen.stdout
+            workers = [line.split() for line in screen.stdout.splitlines() if re.match(r"\d +\d", line)]
+            assert [row[0] for row in workers] == ["1", "2"]
+
+
+def test_top_in_a_terminal(node):
+    """It draws again and again, and ends at Ctrl-C."""
+    with subscription_router() as router:
+        router.announce("foo.com", node.address)
+        terminal, end = pty.openpty()
+        command = [str(BIN / "fastrouter-top"), f"--pid={router.pid}", "--sort=key"]
+        with subprocess.Popen(command, stdin=end, stdout=end, stderr=end, start_new_session=True) as top:
+            os.close(end)
+            said = bytearray()
+            while said.count(b"foo.com") < 2:
+                said += os.read(terminal, 65536)
+            top.send_signal(signal.SIGINT)
+            assert top.wait(10) == 0
+        os.close(terminal)
+
+
+def test_top_of_what_is_no_router(tmp_path):
+    sock, dead = refusing_address()
+    with sock:
+        assert "Connection refused" in run("top", "--once", dead).stderr
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer():
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(json.dumps({"version": "2.0.31"}).encode())
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        found = run("top", "--once", f"127.0.0.1:{server.getsockname()[1]}")
+        thread.join()
+        assert found.returncode == 2 and "is no fastrouter's stats server" in found.stderr
+    assert run("top", "--sort=colour").returncode == 2
+
+
+def test_the_doctor(tmp_path):
+    file = tmp_path / "uwsgi.ini"
+    file.write_text(
+        "[uwsgi]\nplugins = fastrouter\nbase = /run/app\nmaster = 1\nfastrouter = %(base).sock\nlisten = 100\n"
+        "fastrouter-subscription-server = 127.0.0.1:2626\nfastrouter-timeout = 30\nattach-daemon = memcached\n"
+    )
+    found = run("doctor", file)
+    assert found.returncode == 0, found.stdout + found.stderr
+    reasons = dict(re.findall(r"^\w+ +([\w-]+) = .*\n {15}(.*)", found.stdout, re.MULTILINE))
+    assert re.findall(r"^(\w+) +([\w-]+) =", found.stdout, re.MULTILINE) == [
+        ("ignored", "plugins"),
+        ("different", "master"),
+        ("same", "fastrouter"),
+        ("different", "listen"),
+        ("different", "fastrouter-subscription-server"),
+        ("different", "fastrouter-timeout"),
+        ("ignored", "attach-daemon"),
+    ]
+    assert reasons["listen"] == "the default is 1024"
+    assert reasons["attach-daemon"] == "start it with your process manager"
+    assert "fastrouter = /run/app.sock  (uwsgi.ini:5)" in found.stdout
+    assert "1 same, 4 different, 2 ignored, 0 refused: fastrouter-master can run this" in found.stdout
+    file.write_text(
+        "[uwsgi]\nfastrouter = 127.0.0.1:3031\nhttp = :80\nfastrouter-timeout = soon\nfastrouter-tofu = 1\nlimit-as = 5\n"
+    )
+    found = run("doctor", file)
+    assert found.returncode == 1
+    assert "there is no HTTP router here; put nginx in front" in found.stdout
+    assert "expected a whole number of at least 0" in found.stdout
+    assert "did you mean fastrouter-to?" in found.stdout
+    file.write_text("[uwsgi]\nfastrouter = =3\n")
+    found = run("doctor", file)
+    assert found.returncode == 1 and "problem" in found.stdout and "there is no shared-socket" in found.stdout
+    assert run("doctor", tmp_path / "none.ini").returncode == 1
+    assert run("doctor").returncode == 2
+
+
+def test_what_the_doctor_tells_a_real_web_server(tmp_path, nginx, node):
+    file = tmp_path / "uwsgi.ini"
+    file.write_text(
+        f"[uwsgi]\nshared-socket = {tmp_path}/router.sock\nfastrouter = =0\nhttp-socket = unix:{tmp_path}/web.sock\n"
+    )
+    found = run("doctor", file)
+    lines = found.stdout.partition("# nginx, in its http section:\n")[2]
+    params = next(place for place in ("/etc/nginx/uwsgi_params",) if os.path.exists(place))
+    (tmp_path / "nginx.conf").write_text(
+        f"daemon off; user root; error_log stderr; pid {tmp_path}/pid; events {{}}\nhttp {{\naccess_log off;\n"
+        + lines.replace("include uwsgi_params", f"include {params}")
+        + "}\n"
+    )
+    with subscription_router(f"--fastrouter={tmp_path}/router.sock") as router:
+        router.announce("foo.com", node.address)
+        with Program(nginx, "-c", tmp_path / "nginx.conf", "-p", tmp_path, "-e", "stderr"):
+            wait_until((tmp_path / "web.sock").exists, "nginx")
+            with connect(str(tmp_path / "web.sock")) as client:
+                client.sendall(b"GET / HTTP/1.1\r\nHost: foo.com:8080\r\nConnection: close\r\n\r\n")
+                assert read_all(client).endswith(node.address.encode()), "the key has no port"
+
+
+OURS = sorted(file for file in (ROOT / "conf").glob("**/*.ini") if file.parent.name != "circus")
+
+
+@pytest.mark.parametrize("file", OURS, ids=lambda file: f"{file.parent.name}-{file.stem}")
+def test_the_doctor_finds_our_own_configurations_healthy(file):
+    found = run("doctor", file, cwd=file.parent)
+    assert found.returncode == 0, found.stdout
+
+
+def test_every_command_has_a_help_and_a_version():
+    for name in ("top", "explain", "doctor", "subscribe", "master"):
+        assert run(name, "--help").stdout.startswith(f"usage: fastrouter-{name} ")
+        assert run(name, "--version").stdout.strip() == "0.1.0"
