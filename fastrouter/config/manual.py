@@ -24,12 +24,12 @@ _EXIT = {
     ),
     "fastrouter-top": (
         ("0", "a normal end"),
-        ("2", "there is no router to be seen, or a wrong command line"),
+        ("2", "no router to be seen, or a wrong command line"),
     ),
     "fastrouter-explain": (
         ("0", "the request would be sent to a node"),
         ("1", "it would not"),
-        ("2", "there is no router to be seen, or a wrong command line"),
+        ("2", "no router to be seen, or a wrong command line"),
     ),
     "fastrouter-doctor": (
         ("0", "the configuration can be used"),
