@@ -1,5 +1,7 @@
 """Taking over the memory of the program before a reload: its table, and its counts."""
 
+from collections.abc import Iterator, Sequence
+
 from fastrouter.cells import COUNTERS, ERROR_KINDS, HISTOGRAMS, Counter, Slot, Table, Worker
 from fastrouter.shared import NodeRecord, SharedState
 
@@ -15,15 +17,22 @@ class Succession:
     """Copies the table once, and counts as long as the former router workers go on counting."""
 
     def __init__(
-        self, state: SharedState, former: SharedState, first_slot: int, former_first_slot: int
+        self, state: SharedState, former: SharedState, configured: Sequence[str], former_nodes: Sequence[str]
     ) -> None:
-        """first_slot is the first one of announced nodes, now and formerly."""
+        """configured are the addresses of configured nodes, which have the first slots, now and formerly."""
         self._state = state
         self._former = former
         self.left_out = 0
         """Nodes that found no room."""
         self._slots: dict[int, tuple[int, NodeRecord]] = {}
         """What is in the former slots: where it is now, and the node."""
+        self._configured = {
+            slot: configured.index(address)
+            for slot, address in enumerate(former_nodes)
+            if address in configured
+        }
+        """The same of configured nodes."""
+        first_slot, former_first_slot = len(configured) + 1, len(former_nodes) + 1
         for cell in range(Table.LAST_ID, Table.END):
             state.cells[cell] = former.cells[cell]
         slot = first_slot
@@ -35,6 +44,8 @@ class Succession:
                     slot += 1
                 else:
                     self.left_out += 1
+        for former_slot, now in self._configured.items():
+            self._copy_cells(former_slot, now)
         state.cells[Table.SLOTS_USED] = slot
         state.cells[Table.GENERATION] = former.cells[Table.GENERATION]
         self.count()
@@ -48,34 +59,41 @@ class Succession:
             counted = sum(self._former.worker_cells(row)[cell] for row in rows)
             self._state.worker_cells(retired)[cell] = counted
         counters = self._state.counters(retired)
-        for former_slot, (slot, record) in self._slots.items():
-            now = self._state.read(slot)
-            if now is not None and now.id == record.id:
-                for counter in _COUNTED:
-                    counters[slot * COUNTERS + counter] = self._former.total(former_slot, counter)
+        for former_slot, slot in self._still_there():
+            for counter in _COUNTED:
+                counters[slot * COUNTERS + counter] = self._former.total(former_slot, counter)
 
     def end(self) -> None:
         """Nobody counts there any more, or has a request."""
         self.count()
         self._take_over_times()
         counters = self._state.counters(self._state.layout.workers)
-        for slot, _ in self._slots.values():
+        for slot in (*(slot for slot, _ in self._slots.values()), *self._configured.values()):
             counters[slot * COUNTERS + Counter.ACTIVE] = 0
         counters.release()
         self._former.close()
 
     def _take_over_times(self) -> None:
         retired = self._state.histograms(self._state.layout.workers)
+        for former_slot, slot in self._still_there():
+            for cell, total in enumerate(self._former.times(former_slot)):
+                retired[slot * HISTOGRAMS + cell] = total
+        retired.release()
+
+    def _still_there(self) -> Iterator[tuple[int, int]]:
+        """The slots, formerly and now, of nodes that have not left meanwhile."""
+        yield from self._configured.items()
         for former_slot, (slot, record) in self._slots.items():
             now = self._state.read(slot)
             if now is not None and now.id == record.id:
-                for cell, total in enumerate(self._former.times(former_slot)):
-                    retired[slot * HISTOGRAMS + cell] = total
-        retired.release()
+                yield former_slot, slot
 
     def _copy(self, former_slot: int, slot: int, record: NodeRecord) -> None:
+        self._copy_cells(former_slot, slot)
+        self._state.write(slot, record)
+        self._slots[former_slot] = (slot, record)
+
+    def _copy_cells(self, former_slot: int, slot: int) -> None:
         for cell in range(Slot.LAST_ANNOUNCED, Slot.END):
             at = self._former.slot_cell(former_slot, cell)
             self._state.cells[self._state.slot_cell(slot, cell)] = self._former.cells[at]
-        self._state.write(slot, record)
-        self._slots[former_slot] = (slot, record)

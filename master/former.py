@@ -18,13 +18,23 @@ _AT_ONCE = 5.0
 class Former:
     """Knows them until the last one is gone."""
 
-    def __init__(self, roles: Mapping[str, str], succession: Succession | None, mercy: float = 0.0) -> None:
-        """roles are theirs, by pid; succession takes over their counts; mercy is their time, in seconds."""
+    def __init__(
+        self,
+        roles: Mapping[str, str],
+        succession: Succession | None,
+        mercy: float = 0.0,
+        has_announcer: bool = False,
+    ) -> None:
+        """roles are theirs, by pid; succession takes over their counts; mercy is their time, in seconds.
+
+        has_announcer says that somebody else sees to the announcements.
+        """
         self.roles = dict(roles)
         self._succession = succession
         self._are_ending = False
         self._deadline = float("inf")
         self._mercy = mercy
+        self._has_announcer = has_announcer
 
     @property
     def are_serving(self) -> bool:
@@ -41,9 +51,9 @@ class Former:
         for pid, role in self.roles.items():
             if role == but:
                 continue
-            # An announcer that is told to end would take its announcements back.
             gently = signal.SIGTERM if self._mercy else signal.SIGINT
-            _kill(pid, signal.SIGKILL if role == "announcer" else gently)
+            # An announcer that is told to end takes its announcements back.
+            _kill(pid, signal.SIGKILL if role == "announcer" and self._has_announcer else gently)
 
     def stop(self, number: signal.Signals) -> None:
         for pid in self.roles:

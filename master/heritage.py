@@ -37,8 +37,12 @@ class Heritage:
     slots: int = 0
     workers: int = 0
     apps: int = 0
-    first_slot: int = 0
-    """The first one of announced nodes."""
+    configured: list[str] = field(default_factory=list)
+    """The addresses of configured nodes."""
+    announced: dict[str, list[str]] = field(default_factory=dict)
+    """What the application was announced by: subscriptions, and the addresses that they refer to."""
+    umask: int = -1
+    """That the program was started with."""
     caches: dict[str, int] = field(default_factory=dict)
     """Descriptors of the caches' memory, by name."""
     options: int = -1

@@ -28,6 +28,7 @@ from master.rehearsal import rehearse
 from master.roles import ROUTER, roles
 from master.sockets import BindError, Sockets
 from master.supervisor import PID, Supervisor
+from workers.appannouncer import what_is_announced
 from workers.configured import named_slots
 from workers.context import Context, Pipe
 from workers.process import die_with_parent, set_title
@@ -51,8 +52,7 @@ def run(options: Options, heritage: Heritage) -> int:
     for assignment in master.env:
         name, _, value = assignment.partition("=")
         os.environ[name] = value
-    if master.umask is not None:
-        os.umask(master.umask)
+    umask = _set_umask(heritage.umask, master.umask)
     is_new = not heritage.is_there
     # Relative to where the program was started; all else is relative to where it goes.
     log_path, pidfile = _log_path(options), os.path.abspath(master.pidfile) if master.pidfile else ""
@@ -64,7 +64,7 @@ def run(options: Options, heritage: Heritage) -> int:
     _run_hooks(options, is_new, "pre-jail", "in-jail", "post-jail")
     if master.chdir:
         os.chdir(master.chdir)
-    context = Context(options, SharedState(_layout(options)), started_in, environment)
+    context = Context(options, SharedState(_layout(options)), started_in, environment, umask)
     _bind(context, sockets)
     if heritage.rehearsal:
         sockets.remove_files()
@@ -105,6 +105,14 @@ def run(options: Options, heritage: Heritage) -> int:
     _end(options, sockets, fifo, pidfile)
     daemon.report(code or 1)
     return code
+
+
+def _set_umask(original: int, configured: int | None) -> int:
+    """The mask to begin with, or the one of before a reload. Returns what it was at the very start."""
+    if original < 0:
+        original = os.umask(0o077)
+    os.umask(original if configured is None else configured)
+    return original
 
 
 def _log_path(options: Options) -> str:
@@ -207,19 +215,20 @@ def _take_over(context: Context, heritage: Heritage) -> Former:
         os.close(fd)
     succession = None
     if heritage.is_there:
-        context.name = heritage.name
+        context.name, context.announced = heritage.name, heritage.announced
     if heritage.is_there and heritage.format == FORMAT:
         layout = Layout(heritage.slots, heritage.workers, heritage.apps)
         memory = SharedState(layout, heritage.state)
-        first_slot = options.router.configured_slots
-        succession = Succession(context.state, memory, first_slot, heritage.first_slot)
+        configured = options.router.configured_nodes
+        succession = Succession(context.state, memory, configured, heritage.configured)
         if succession.left_out:
             log.error("%d nodes found no room in the table (subscription-max-nodes)", succession.left_out)
     elif heritage.is_there:
         os.close(heritage.state)
     else:
         context.state.cells[Table.SILENT] = options.announcer.start_unsubscribed
-    return Former(heritage.children, succession, 0.0 if heritage.is_brutal else options.master.mercy)
+    mercy = 0.0 if heritage.is_brutal else options.master.mercy
+    return Former(heritage.children, succession, mercy, options.announcer.is_wanted)
 
 
 def _heritage(context: Context, sockets: Sockets, handler: LogHandler, fifo: Fifo) -> Heritage:
@@ -240,7 +249,9 @@ def _heritage(context: Context, sockets: Sockets, handler: LogHandler, fifo: Fif
         slots=layout.slots,
         workers=layout.workers,
         apps=layout.apps,
-        first_slot=context.options.router.configured_slots,
+        configured=context.options.router.configured_nodes,
+        announced=what_is_announced(context),
+        umask=context.umask,
         caches=caches,
     )
 

@@ -56,7 +56,7 @@ def roles(options: Options) -> list[Role]:
     sockets = options.sockets
     if sockets.zerg_server or sockets.zergpool:
         found.append(Role("zerg server", 1, run_zerg_server, numbered=False, stop_rank=0))
-    if announcer.subscribe_to or announcer.subscribe2:
+    if announcer.is_wanted:
         found.append(Role("announcer", 1, run_announcer, numbered=False, stop_rank=0, after=APP))
     return found
 

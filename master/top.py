@@ -71,7 +71,7 @@ def _local(pid: int) -> Callable[[], Figures]:
     router = live.context.options.router
 
     def look() -> Figures:
-        configured = [*router.to, *router.fallback]
+        configured = router.configured_nodes
         figures = snapshot(live.context.state, live.sockets, router.configured_slots, configured)
         return {**figures, "pid": live.pid, "version": live.version}
 

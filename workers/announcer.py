@@ -47,6 +47,15 @@ class Announcer:
         """Whether there is anything to take back."""
         return bool(self._announced)
 
+    def remember(self, subscription: Subscription, template: Announcement) -> None:
+        """This was announced by somebody before; the next round takes it back, unless it is in that, too."""
+        try:
+            for announcement in subscription.announcements(template):
+                name = (subscription.server, announcement.key, announcement.address)
+                self._announced[name] = (announcement, subscription.sign)
+        except OSError as error:
+            log.warning("cannot read %s: %s; nothing of it is taken back", subscription.mapping, error)
+
     def begin(self) -> None:
         """Send a round now, and another one in a second, as uWSGI does: a datagram may be lost."""
         self._seconds = 0

@@ -36,7 +36,10 @@ _PAUSE = 0.5
 """Seconds to wait when the kernel gives no descriptor."""
 
 _DRAIN = 1.0
-"""Seconds to go on accepting for when told to stop."""
+"""Seconds to go on accepting for when told to stop, at most."""
+
+_QUIET = 0.1
+"""Seconds without a connection after which nobody is expected any more."""
 
 
 def run_app(context: Context, index: int, ready: Callable[[], None]) -> int:
@@ -109,11 +112,12 @@ class AppWorker:
                 for fd, _ in epoll.poll(maxevents=1):
                     if fd in self._listeners:
                         self._accept(fd, thread)
-        # Whoever is in the backlog was told that this application is here; who comes later was not.
-        deadline = time.monotonic() + _DRAIN
-        while self._drain and time.monotonic() < deadline:
-            if not any(self._accept(fd, thread) for fd in self._listeners):
-                break
+            epoll.unregister(self._wake_reader)
+            # Who sends requests hears a moment later than this that they had better go elsewhere.
+            deadline = time.monotonic() + _DRAIN
+            while self._drain and time.monotonic() < deadline:
+                if not any(self._accept(fd, thread) for fd, _ in epoll.poll(_QUIET)):
+                    break
 
     def _accept(self, fd: int, thread: int) -> bool:
         try:

@@ -13,7 +13,7 @@ from workers.context import Context
 from workers.loop import Loop
 from workers.resolver import Resolver
 
-__all__ = ["run_announcer"]
+__all__ = ["run_announcer", "what_is_announced"]
 
 log = logging.getLogger("fastrouter")
 
@@ -41,10 +41,11 @@ def run_announcer(context: Context, index: int, ready: Callable[[], None]) -> in
         lambda subscription: _template(context, subscription),
         options.frequency,
     )
+    _remember(context, announcer)
     loop.handle_signals({signal.SIGTERM: stop, signal.SIGINT: stop})
-    ready()
     if not (cells[Table.PAUSED] or cells[Table.SILENT]):
         announcer.begin()
+    ready()  # who served before is told to end now
     loop.run()
     if not cells[Table.SILENT]:
         announcer.unsubscribe()
@@ -65,3 +66,24 @@ def _template(context: Context, subscription: Subscription) -> Announcement:
         weight=cores if options.announcer.auto_weight else options.announcer.weight,
         notify=options.announcer.notify_socket,
     )
+
+
+def what_is_announced(context: Context) -> dict[str, list[str]]:
+    """For the announcer after a reload, which takes back what is announced no more."""
+    options = context.options.announcer
+    return {
+        "subscribe_to": options.subscribe_to,
+        "subscribe2": options.subscribe2,
+        "sockets": [listener.name for listener in context.app_listeners],
+        "shared": [listener.name for listener in context.shared_listeners],
+    }
+
+
+def _remember(context: Context, announcer: Announcer) -> None:
+    said = context.announced
+    if not said:
+        return
+    for subscription in parse_subscriptions(said["subscribe_to"], said["subscribe2"]):
+        addresses = said["shared"] if subscription.shared else said["sockets"]
+        address = subscription.address or addresses[subscription.socket]
+        announcer.remember(subscription, Announcement("", address))

@@ -26,9 +26,7 @@ _MOMENT = 2.0
 
 def named_slots(options: RouterOptions) -> dict[int, str]:
     """The configured addresses that have host names, by their nodes' slots."""
-    return {
-        slot: address for slot, address in enumerate([*options.to, *options.fallback]) if host_name(address)
-    }
+    return {slot: address for slot, address in enumerate(options.configured_nodes) if host_name(address)}
 
 
 class ConfiguredNames:

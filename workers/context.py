@@ -49,8 +49,12 @@ class Context:
     """The directory that relative paths on the command line count from."""
     environment: dict[str, str] = field(default_factory=lambda: dict(os.environ))
     """That the program was started with."""
+    umask: int = 0o022
+    """That the program was started with."""
     name: str = field(default_factory=lambda: secrets.token_hex(4))
     """Tells this program from all others that announcements come by."""
+    announced: dict[str, list[str]] = field(default_factory=dict)
+    """What the application was announced by before a reload (said_of_announcements)."""
     caches: dict[str, Cache] = field(default_factory=dict)
     """By name; the first one is what an empty name means."""
     signed_times: Cache | None = None

@@ -34,7 +34,7 @@ def run_stats_server(context: Context, index: int, ready: Callable[[], None]) ->
 
 
 class StatsServer:
-    """Whoever connects is told everything, and then closed upon; nothing that is sent is read."""
+    """Whoever connects is told everything; what it sends does not matter."""
 
     def __init__(self, context: Context) -> None:
         self.loop = Loop(self._tick)
@@ -59,7 +59,7 @@ class StatsServer:
             except OSError:
                 return  # it has left, or there are no descriptors; it is asked for again
             reader.setblocking(False)
-            if len(self._readers) >= _MOST_READERS:
+            if len(self._readers) >= _MOST_READERS and not self._make_room():
                 reader.close()
                 return
             fd = reader.fileno()
@@ -67,6 +67,14 @@ class StatsServer:
             self._send((fd, 0))
 
         self.loop.watch(listener.socket.fileno(), select.EPOLLIN, accept)
+
+    def _make_room(self) -> bool:
+        """Let go of one that has everything, and only does not close."""
+        for fd, (_, rest, _) in self._readers.items():
+            if not rest:
+                self._close(fd)
+                return True
+        return False
 
     def _send(self, event: Event) -> None:
         fd = event[0]
@@ -80,17 +88,35 @@ class StatsServer:
             return
         except OSError as error:
             log.debug("a reader of the figures has left: %s", error)
-        self._close(fd)
+            self._close(fd)
+            return
+        self._end(fd)
+
+    def _end(self, fd: int) -> None:
+        """Everything is sent; to close at once would take it back, if a request is still unread."""
+        reader, _, _ = self._readers[fd]
+        try:
+            reader.shutdown(socket.SHUT_WR)
+        except OSError:
+            self._close(fd)
+            return
+        self._readers[fd] = (reader, memoryview(b""), time.monotonic() + self._patience)
+        self.loop.watch(fd, select.EPOLLIN, self._drain)
+
+    def _drain(self, event: Event) -> None:
+        """Wait until the reader closes its side."""
+        fd = event[0]
+        try:
+            if not self._readers[fd][0].recv(65536):
+                self._close(fd)
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._close(fd)
 
     def _close(self, fd: int) -> None:
         reader, _, _ = self._readers.pop(fd)
         self.loop.forget(fd)
-        # Where a request lies unread, closing at once would take back what was just sent.
-        try:
-            reader.shutdown(socket.SHUT_WR)
-            reader.recv(65536)
-        except OSError:
-            pass
         reader.close()
 
     def _tick(self) -> None:
@@ -106,7 +132,7 @@ class StatsServer:
             context.state,
             [listener.name for listener in listeners],
             router.configured_slots,
-            [*router.to, *router.fallback],
+            router.configured_nodes,
         )
 
     def _json(self) -> bytes:

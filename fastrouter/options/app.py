@@ -118,3 +118,8 @@ class AnnouncerOptions(Group):
         metavar="PATH",
     )
     start_unsubscribed: bool = one("flag", False, "announce nothing until the master's pipe is told S")
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether there is anything to announce."""
+        return bool(self.subscribe_to or self.subscribe2)

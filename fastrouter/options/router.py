@@ -234,6 +234,11 @@ class RouterOptions(Group):
         return bool(self.addresses or self.zerg)
 
     @property
+    def configured_nodes(self) -> list[str]:
+        """Addresses of nodes that are not announced; theirs are the first slots of shared memory."""
+        return [*self.to, *self.fallback]
+
+    @property
     def configured_slots(self) -> int:
         """Slots of shared memory before those of announced nodes: one a node, one for made-up addresses."""
-        return len(self.to) + len(self.fallback) + 1
+        return len(self.configured_nodes) + 1

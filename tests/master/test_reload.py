@@ -322,6 +322,86 @@ def test_standard_input_may_be_the_socket(tmp_path, nodes):
             assert program.stop() == 0
 
 
+def test_announcements_that_are_configured_no_more_are_taken_back(tmp_path):
+    """And a request never goes to where the application was announced before, or is lost there."""
+    app = tmp_path / "app.py"
+    app.write_text(
+        "def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'served']\n"
+    )
+    place = tmp_path / "instance"
+    place.mkdir()
+
+    def lines(path, *keys):
+        announced = [f"subscribe-to = {router.server}:{key}" for key in keys]
+        return f"socket = {tmp_path}/{path}", f"wsgi-file = {app}", *announced
+
+    with Router(*(f"--{line.replace(' = ', '=')}" for line in BASE)) as router:
+        file = place / "router.ini"
+        file.write_text("\n".join(["[uwsgi]", *lines("one.sock", "foo.com", "bar.com")]) + "\n")
+        with Program(MASTER, "--ini", file) as instance:
+            for key in ("foo", "bar"):
+                router.wait_for(f"{key}.com => new node: {tmp_path}/one.sock")
+            with load(lambda: request(router.address).rpartition(b"\r\n\r\n")[2], threads=2) as answers:
+                for number, (path, keys) in enumerate(
+                    (("one.sock", "foo.com"), ("two.sock", "foo.com"), ("two.sock", "")), 2
+                ):
+                    file.write_text("\n".join(["[uwsgi]", *lines(path, *keys.split())]) + "\n")
+                    if not keys:
+                        wait_until(lambda: len(answers) > 20, "some requests")
+                        before = list(answers)
+                    instance.process.send_signal(signal.SIGHUP)
+                    instance.wait_for("^ready$", number)
+                    if number == 2:
+                        router.wait_for(f"bar.com => marking {tmp_path}/one.sock as failed")
+                    elif number == 3:
+                        router.wait_for(f"foo.com => new node: {tmp_path}/two.sock")
+                        router.wait_for(f"foo.com => marking {tmp_path}/one.sock as failed")
+                    else:
+                        router.wait_for(f"foo.com => marking {tmp_path}/two.sock as failed")
+            assert set(before) == {b"served"}
+            assert "unable to connect" not in router.output
+
+
+def test_counts_of_configured_nodes_stay(tmp_path, nodes):
+    def lines(*some):
+        stats = "fastrouter-stats = 127.0.0.1:0"
+        return "fastrouter = 127.0.0.1:0", stats, *(f"fastrouter-to = {node.address}" for node in some)
+
+    def counts():
+        with connect(router.wait_for(r"stats server enabled on (\S+)")[1]) as sock:
+            return {node["name"]: node["requests"] for node in json.loads(read_all(sock))["nodes"]}
+
+    with Reloaded(tmp_path, *lines(nodes[0], nodes[1])) as router:
+        for _ in range(6):
+            request(router.address)
+        first, second, third = (node.address for node in nodes[:3])
+        assert counts() == {first: 3, second: 3}
+        router.configure(*lines(nodes[2], nodes[1]))
+        router.reload()
+        assert counts() == {third: 0, second: 3}
+        for _ in range(4):
+            request(router.address)
+        router.reload()
+        assert counts() == {third: 2, second: 5}
+
+
+def test_the_mask_of_files_is_that_of_the_configuration(tmp_path, node):
+    base = ("fastrouter = 127.0.0.1:0", f"fastrouter-to = {node.address}")
+
+    def mask():
+        with open(f"/proc/{router.pid}/status") as file:
+            return next(line.split()[1] for line in file if line.startswith("Umask:"))
+
+    with Reloaded(tmp_path, *base, umask=0o027) as router:
+        assert mask() == "0027"
+        router.configure(*base, "umask = 007")
+        router.reload()
+        assert mask() == "0007"
+        router.configure(*base)
+        router.reload()
+        assert mask() == "0027"
+
+
 def test_a_touched_file(tmp_path):
     touched = tmp_path / "touch"
     with Reloaded(tmp_path, *BASE, f"touch-reload = {touched}") as router:

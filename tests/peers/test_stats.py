@@ -238,6 +238,22 @@ def test_over_http_and_minified(node):
         assert b"\n" not in text and json.loads(text)["subscriptions"]
 
 
+def test_a_request_that_comes_late_and_in_parts(node):
+    """The answer is there before it; it must not be taken back because of it."""
+    with stats_router("--stats-http") as router:
+        for number in range(500):
+            send_announcement(router.server, Announcement(f"{number}.com", node.address))
+        router.announce("foo.com", node.address)
+        for _ in range(5):
+            with connect(address_of(router)) as sock:
+                data = sock.recv(1000)
+                for _ in range(20):
+                    sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X-Padding: x\r\n" * 100)
+                sock.sendall(b"\r\n")
+                data += read_all(sock)
+            assert len(json.loads(data.partition(b"\r\n\r\n")[2])["subscriptions"]) == 501
+
+
 def test_prometheus(node):
     with stats_router("--fastrouter-prometheus=127.0.0.1:0") as router:
         router.announce("foo.com", node.address)
