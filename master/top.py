@@ -104,7 +104,8 @@ def _show(look: Callable[[], Figures], options: TopOptions) -> None:
         is_wide = console.width >= _WIDE_FROM
         console.print(_screen(look(), before, time.monotonic() - now, options.sort, 0, is_wide))
         return
-    with Screen(console=console, screen=True, auto_refresh=False) as screen:
+    in_place = not console.is_dumb_terminal  # which can only go on
+    with Screen(console=console, screen=in_place, auto_refresh=False) as screen:
         while True:
             threading.Event().wait(options.interval)
             figures, then = look(), now
@@ -112,7 +113,10 @@ def _show(look: Callable[[], Figures], options: TopOptions) -> None:
             height = console.size.height - _HEAD_LINES - len(figures["workers"])
             is_wide = console.width >= _WIDE_FROM
             content = _screen(figures, before, now - then, options.sort, max(height, 1), is_wide)
-            screen.update(content, refresh=True)
+            if in_place:
+                screen.update(content, refresh=True)
+            else:
+                console.print(content)
             before = figures
 
 

@@ -247,13 +247,15 @@ def test_top_once(node):
             assert [row[0] for row in workers] == ["1", "2"]
 
 
-def test_top_in_a_terminal(node):
+@pytest.mark.parametrize("kind", ["xterm", "dumb"])
+def test_top_in_a_terminal(node, kind):
     """It draws again and again, and ends at Ctrl-C."""
     with subscription_router() as router:
         router.announce("foo.com", node.address)
         terminal, end = pty.openpty()
         command = [str(BIN / "fastrouter-top"), f"--pid={router.pid}", "--sort=key"]
-        with subprocess.Popen(command, stdin=end, stdout=end, stderr=end, start_new_session=True) as top:
+        streams = {"stdin": end, "stdout": end, "stderr": end, "env": {**os.environ, "TERM": kind}}
+        with subprocess.Popen(command, start_new_session=True, **streams) as top:
             os.close(end)
             said = bytearray()
             while said.count(b"foo.com") < 2:
