@@ -27,7 +27,7 @@ from master.privileges import drop_privileges
 from master.rehearsal import rehearse
 from master.roles import ROUTER, roles
 from master.sockets import BindError, Sockets
-from master.supervisor import PID, Supervisor
+from master.supervisor import PID, Supervisor, Surroundings
 from workers.appannouncer import what_is_announced
 from workers.configured import named_slots
 from workers.context import Context, Pipe
@@ -47,19 +47,13 @@ def run(options: Options, heritage: Heritage) -> int:
     logging.basicConfig(format="%(message)s", level=logging.INFO)  # until it is known where to
     given = activated_sockets(os.environ)
     started_in, environment = os.getcwd(), dict(os.environ)
-    options.router.processes = heritage.processes or options.router.processes
-    master = options.master
-    for assignment in master.env:
-        name, _, value = assignment.partition("=")
-        os.environ[name] = value
-    umask = _set_umask(heritage.umask, master.umask)
-    is_new = not heritage.is_there
+    master, is_new = options.master, not heritage.is_there
+    umask = _set_environment(options, heritage)
     # Relative to where the program was started; all else is relative to where it goes.
     log_path, pidfile = _log_path(options), os.path.abspath(master.pidfile) if master.pidfile else ""
     _run_hooks(options, is_new, "asap")
-    sockets = Sockets(
-        options, heritage.sockets or given, {*heritage.given, *(fd for fds in given.values() for fd in fds)}
-    )
+    taken = {*heritage.given, *(fd for fds in given.values() for fd in fds)}
+    sockets = Sockets(options, heritage.sockets or given, taken)
     sockets.bind_shared()
     _run_hooks(options, is_new, "pre-jail", "in-jail", "post-jail")
     if master.chdir:
@@ -86,17 +80,14 @@ def run(options: Options, heritage: Heritage) -> int:
     set_title("fastrouter-master " + " ".join(options.files), master, master.procname_master)
     _run_hooks(options, is_new, "pre-app")
     _run_hooks(options, True, "master-start")
-    supervisor = Supervisor(
-        context,
-        roles(options),
-        _be_child,
-        lambda: _is_ready(options, is_new, daemon),
-        lambda: _heritage(context, sockets, handler, fifo),
-        former,
-        fifo,
-        handler,
-        lambda: _write_pidfile(pidfile),
+    surroundings = Surroundings(
+        on_ready=lambda: _is_ready(options, is_new, daemon),
+        heritage=lambda: _heritage(context, sockets, handler, fifo),
+        fifo=fifo,
+        log=handler,
+        write_pidfile=lambda: _write_pidfile(pidfile),
     )
+    supervisor = Supervisor(context, roles(options), _be_child, former, surroundings)
     if heritage.is_asked_again:
         os.kill(os.getpid(), signal.SIGHUP)
     log.info("spawned fastrouter-master (pid: %d)", os.getpid())
@@ -105,6 +96,15 @@ def run(options: Options, heritage: Heritage) -> int:
     _end(options, sockets, fifo, pidfile)
     daemon.report(code or 1)
     return code
+
+
+def _set_environment(options: Options, heritage: Heritage) -> int:
+    """What the children are to have. Returns the mask of files that the program was started with."""
+    options.router.processes = heritage.processes or options.router.processes
+    for assignment in options.master.env:
+        name, _, value = assignment.partition("=")
+        os.environ[name] = value
+    return _set_umask(heritage.umask, options.master.umask)
 
 
 def _set_umask(original: int, configured: int | None) -> int:

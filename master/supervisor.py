@@ -12,6 +12,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from fastrouter.cells import Table
 from master.child import Child, Role
@@ -29,7 +30,7 @@ from master.touch import Touched
 from workers.context import Context
 from workers.process import BOOT_FAILURE
 
-__all__ = ["APP", "PID", "ROUTERS", "Supervisor"]
+__all__ = ["APP", "PID", "ROUTERS", "Supervisor", "Surroundings"]
 
 log = logging.getLogger("fastrouter")
 
@@ -52,6 +53,19 @@ _AT_ONCE = 5.0
 """Seconds that children have to end when they are told to end at once."""
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What of the program around it the supervisor uses."""
+
+    on_ready: Callable[[], None]
+    """Called once, when all children have been ready."""
+    heritage: Callable[[], Heritage]
+    """What the next program gets at a reload, but for the children."""
+    fifo: Fifo
+    log: LogHandler
+    write_pidfile: Callable[[], None]
+
+
 class Supervisor:
     """Keeps the children of all roles until it is told to stop."""
 
@@ -60,21 +74,17 @@ class Supervisor:
         context: Context,
         roles: Sequence[Role],
         be_child: BeChild,
-        on_ready: Callable[[], None],
-        heritage: Callable[[], Heritage],
         former: Former,
-        fifo: Fifo,
-        log_handler: LogHandler,
-        write_pidfile: Callable[[], None],
+        surroundings: Surroundings,
     ) -> None:
-        """heritage is what the next program gets at a reload, but for children; former are its own."""
+        """former are the children of the program before a reload."""
         self._context = context
-        self._on_ready = on_ready
-        self._heritage = heritage
         self._former = former
-        self._fifo = fifo
-        self._log_handler = log_handler
-        self._write_pidfile = write_pidfile
+        self._on_ready = surroundings.on_ready
+        self._heritage = surroundings.heritage
+        self._fifo = surroundings.fifo
+        self._log_handler = surroundings.log
+        self._write_pidfile = surroundings.write_pidfile
         self._children = Children(context, roles, be_child, self._leave)
         self._harakiri = Harakiri(context)
         self._manager = Manager(os.environ)

@@ -63,16 +63,13 @@ class Record:
         self.tries += 1
         self.connect = nanoseconds
 
-    def answers(self, sock: PlainSocket, nanoseconds: int) -> None:
-        """The first bytes of the answer have come, or its end."""
+    def look_at(self, sock: PlainSocket) -> None:
+        """See what status the answer has, before it is read."""
         try:
-            data = sock.recv(16, socket.MSG_PEEK)
+            match = _STATUS.match(sock.recv(16, socket.MSG_PEEK))
         except OSError:
             return
-        if data:
-            self.response = nanoseconds
-            match = _STATUS.match(data)
-            self.status = match[1].decode() if match else ""
+        self.status = match[1].decode() if match else ""
 
     def moved(self, sent: int, received: int) -> None:
         self.sent, self.received = sent, received

@@ -44,8 +44,7 @@ Bytes = bytes | memoryview
 def relay(session: "Session", sock: PlainSocket, node: Node, rest: Bytes) -> Generator[None, Event, int]:
     """Move bytes until the node has said everything; rest is what it still has to be sent of the packet.
 
-    Returns 0, or the status that says how the node failed to answer.
-    Raises ClientGone, and TimeoutError when it was the client that made no move.
+    Returns 0, or the status of a failure; raises ClientGone, and TimeoutError when the client made no move.
     """
     router, client, node_fd = session.router, session.client, session.node_fd
     resume, buffer, body = session.resume, router.buffer, session.body
@@ -74,10 +73,10 @@ def relay(session: "Session", sock: PlainSocket, node: Node, rest: Bytes) -> Gen
                         uploaded += len(up)
                 if not down and events != OUT:
                     if not received and session.record is not None:
-                        session.record.answers(sock, time.monotonic_ns() - session.started)
+                        session.record.look_at(sock)
                     n, down, ended = _download(sock, client, buffer, events & RDHUP)
                     if n and not received:
-                        router.counters.took(node, Histogram.RESPONSE, time.monotonic_ns() - session.started)
+                        _answers(session, node)
                     received += n
                     if ended:
                         break
@@ -98,14 +97,9 @@ def relay(session: "Session", sock: PlainSocket, node: Node, rest: Bytes) -> Gen
     except TimeoutError:
         if down or not (up or left == 0 or left == _ENDED):
             raise  # it was not the node that everybody waited for
-        if not received:
-            router.failed(session, node, Counter.TIMEOUTS)
-        return 0 if received else TOO_LATE
+        return _too_late(session, node, received)
     finally:
-        router.counters.moved(node, uploaded - len(up), received)
-        if session.record is not None:
-            session.record.moved(uploaded - len(up), received)
-        router.loop.unwatch(client)
+        _count(session, node, uploaded - len(up), received)
     return _ended(session, node, received, left)
 
 
@@ -123,6 +117,30 @@ def _begin(session: "Session", node: Node, rest: Bytes) -> Bytes:
         return rest
     body.rewind()
     return rest or body.read()
+
+
+def _answers(session: "Session", node: Node) -> None:
+    """Note how long the first byte took."""
+    nanoseconds = time.monotonic_ns() - session.started
+    session.router.counters.took(node, Histogram.RESPONSE, nanoseconds)
+    if session.record is not None:
+        session.record.response = nanoseconds
+
+
+def _count(session: "Session", node: Node, sent: int, received: int) -> None:
+    """Count the bytes that were moved, and leave the client to whoever is next."""
+    session.router.counters.moved(node, sent, received)
+    if session.record is not None:
+        session.record.moved(sent, received)
+    session.router.loop.unwatch(session.client)
+
+
+def _too_late(session: "Session", node: Node, received: int) -> int:
+    """The node says no more. Returns what relay does."""
+    if received:
+        return 0
+    session.router.failed(session, node, Counter.TIMEOUTS)
+    return TOO_LATE
 
 
 def _ended(session: "Session", node: Node, received: int, left: int | None) -> int:
