@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Mapping, Sequence
 
-__all__ = ["Fifo"]
+__all__ = ["Fifo", "check_fifo"]
 
 log = logging.getLogger("fastrouter")
 
@@ -52,13 +52,20 @@ class Fifo:
                 log.debug("%s: %s", path, error)
 
 
+def check_fifo(path: str) -> None:
+    """Raises OSError when a pipe could not be made there."""
+    if os.path.lexists(path) and not stat.S_ISFIFO(os.lstat(path).st_mode):
+        raise FileExistsError(errno.EEXIST, "there is a file of that name, and it is not a pipe", path)
+    if not os.access(os.path.dirname(os.path.abspath(path)), os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+
 def _open(path: str, former: int) -> int:
     """A descriptor for the pipe at path, which nobody but this user may use."""
     if former >= 0 and _is_at(path, former):
         return former
+    check_fifo(path)
     if os.path.lexists(path):
-        if not stat.S_ISFIFO(os.lstat(path).st_mode):
-            raise FileExistsError(errno.EEXIST, "there is a file of that name, and it is not a pipe", path)
         os.unlink(path)
     os.mkfifo(path, 0o600)
     # For writing, too: who reads only would see the end of file whenever a writer leaves.

@@ -80,6 +80,7 @@ class LogHandler(logging.Handler):
             os.rename(sink.path, backup)
         except OSError as error:
             log.error("cannot rename %s to %s: %s", sink.path, backup, error.strerror)
+            self._largest = 0  # not again every second
         sink.reopen()
 
     def rotate_if_large(self) -> None:

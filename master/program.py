@@ -62,7 +62,7 @@ def run(options: Options, heritage: Heritage) -> int:
     _bind(context, sockets)
     if heritage.rehearsal:
         sockets.remove_files()
-        return rehearse(options, heritage)
+        return rehearse(options, heritage, log_path)
     sockets.close_former()
     former = _take_over(context, heritage)
     daemon = Daemon()
@@ -79,13 +79,13 @@ def run(options: Options, heritage: Heritage) -> int:
     live = publish(context)
     set_title("fastrouter-master " + " ".join(options.files), master, master.procname_master)
     _run_hooks(options, is_new, "pre-app")
-    _run_hooks(options, True, "master-start")
+    _run_as_master_starts(options, is_new)
     surroundings = Surroundings(
         on_ready=lambda: _is_ready(options, is_new, daemon),
         heritage=lambda: _heritage(context, sockets, handler, fifo),
         fifo=fifo,
         log=handler,
-        write_pidfile=lambda: _write_pidfile(pidfile),
+        write_pidfile=lambda: _write_pidfile_again(pidfile),
     )
     supervisor = Supervisor(context, roles(options), _be_child, former, surroundings)
     if heritage.is_asked_again:
@@ -125,6 +125,16 @@ def _run_hooks(options: Options, wanted: bool, *phases: str) -> None:
     for phase in phases:
         if wanted:
             run_hooks(options.hooks, phase)
+
+
+def _run_as_master_starts(options: Options, is_new: bool) -> None:
+    """What fails after a reload can be told, but the program before it cannot be had back."""
+    try:
+        run_hooks(options.hooks, "master-start")
+    except HookError as error:
+        if is_new:
+            raise
+        log.error("%s", error)
 
 
 def _become_the_user(options: Options, is_new: bool) -> None:
@@ -306,6 +316,13 @@ def _write_pidfile(path: str) -> None:
             file.write(f"{os.getpid()}\n")
     except OSError as error:
         raise OSError(error.errno, f"cannot write the pid to {path}: {error.strerror}") from None
+
+
+def _write_pidfile_again(path: str) -> None:
+    try:
+        _write_pidfile(path)
+    except OSError as error:
+        log.error("%s", error.strerror)
 
 
 def _vacuum(paths: list[str]) -> None:

@@ -7,18 +7,20 @@ from dataclasses import replace
 
 from fastrouter.cache.store import Cache, check_store
 from fastrouter.options import Options
+from master.fifo import check_fifo
 from master.heritage import Heritage
 from master.privileges import drop_privileges
 from workers.mapping import load_mapping
 from workers.process import die_with_parent
+from workers.sinks import open_log
 from workers.usercode import LoadError, load_application
 from workers.uwsgimodule import install_uwsgi_module
 
 __all__ = ["rehearse"]
 
 
-def rehearse(options: Options, heritage: Heritage) -> int:
-    """See to the caches and load the user's code, once everything is bound.
+def rehearse(options: Options, heritage: Heritage, log_path: str) -> int:
+    """See to the caches, logs and pipes, and load the user's code, once everything is bound.
 
     Returns an exit code, and says what is wrong; hands over the options when nothing is.
     Raises CacheError and OSError.
@@ -30,6 +32,7 @@ def rehearse(options: Options, heritage: Heritage) -> int:
             check_store(definition)
     drop_privileges(options.master.uid, options.master.gid, options.master.add_gid)
     die_with_parent(parent)
+    _check_files(options, heritage, log_path)
     caches = {one.name: Cache(replace(one, store=""), 1) for one in options.cache.definitions()}
     install_uwsgi_module(caches, options.sockets.socket_timeout, 0)
     try:
@@ -45,3 +48,14 @@ def rehearse(options: Options, heritage: Heritage) -> int:
         return 1
     heritage.write_options(options)
     return 0
+
+
+def _check_files(options: Options, heritage: Heritage, log_path: str) -> None:
+    """Raises OSError for what could not be opened. Files that are open already may do in place of others."""
+    if log_path and heritage.log < 0:
+        os.close(open_log(log_path))
+    if options.router.log and heritage.access_log < 0:
+        os.close(open_log(options.router.log))
+    for path in options.master.fifo:
+        if os.path.abspath(path) not in heritage.fifos:
+            check_fifo(path)

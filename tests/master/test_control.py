@@ -63,6 +63,11 @@ def test_commands(place):
         router.tell("P")
         router.logged("writing pidfile", 2)
         assert (place / "pid").read_text() == f"{router.pid}\n"
+        (place / "pid").unlink()
+        (place / "pid").mkdir()
+        router.tell("P")
+        router.logged("cannot write the pid to .*: Is a directory")
+        (place / "pid").rmdir()
         router.tell("x?")
         router.logged("master fifo: there is no command x here")
         router.tell("1")

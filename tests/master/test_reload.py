@@ -302,6 +302,31 @@ def test_a_rehearsal_ends_with_the_program(tmp_path):
         assert not psutil.wait_procs(family, 5)[1]
 
 
+def test_files_that_could_not_be_opened(tmp_path, node):
+    """They are found out before anything is given up."""
+    base = ("fastrouter = 127.0.0.1:0", f"fastrouter-to = {node.address}")
+    (tmp_path / "file").write_text("precious")
+    with Reloaded(tmp_path, *base) as router:
+        for number, line in enumerate(
+            (
+                f"fastrouter-log = {tmp_path}",
+                f"master-fifo = {tmp_path}/file",
+                f"master-fifo = {tmp_path}/none/fifo",
+                f"fastrouter-zerg = {tmp_path}/none",
+            ),
+            1,
+        ):
+            router.configure(*base, line)
+            router.process.send_signal(signal.SIGHUP)
+            router.wait_for("going on as before", number)
+            assert request(router.address).endswith(node.address.encode())
+        router.configure(*base, "hook-master-start = exec:exit 3")
+        router.reload()
+        router.wait_for("exited with non-zero code: 3")
+        assert request(router.address).endswith(node.address.encode())
+    assert (tmp_path / "file").read_text() == "precious"
+
+
 def test_standard_input_may_be_the_socket(tmp_path, nodes):
     """As inetd and supervisord hand it over; a reload must not take the rehearsal's for it."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
