@@ -270,6 +270,7 @@ class Router:
             session.record = Record()
         sessions = self._sessions
         sessions.add(session)
+        self._cells[Worker.SESSIONS] = len(sessions)
         self._cells[Worker.ACCEPTED] += 1
         if len(sessions) >= self._max_sessions and self._gate.close(Reason.FULL):
             self._log_full()

@@ -65,6 +65,20 @@ def test_four_workers_and_a_thousand_requests_show_a_thousand(nodes):
         assert abs(pool["nodes"][0]["last_check"] - time.time()) < 30  # noqa: TID251 - it is shown so
 
 
+def test_sessions_that_are_open():
+    with HeldNode() as node, stats_router() as router:
+        router.announce("foo.com", node.address)
+        clients = [connect(router.address) for _ in range(3)]
+        for client in clients:
+            client.sendall(request_packet("GET", "http://foo.com/", b"", {}))
+        wait_until(lambda: figures(router)["active_sessions"] == 3, "three sessions")
+        node.release.set()
+        for client in clients:
+            assert read_all(client)
+            client.close()
+        wait_until(lambda: figures(router)["active_sessions"] == 0, "their end")
+
+
 def test_what_is_counted_is_the_nodes_own(nodes):
     """Not that of another one that had its place before."""
     with stats_router() as router:
