@@ -83,6 +83,8 @@ class Explanation:
         self._routes = Routes(self._state, balancing)
         self.goes = ""
         """The address of the node that would get it."""
+        self._takers: list[Node] = []
+        """All that would take it."""
         self._fallback = make_fallback(self._context, self._routes)
         self._forwarder = self._make_forwarder(balancing)
         self._routes.read_all()
@@ -194,8 +196,9 @@ class Explanation:
         said.append(f"{active} of {node.max_conns} requests" if node.max_conns else f"{active} requests")
         if problem := self._why_not(node):
             said.append(problem)
-        elif not self.goes:
-            self.goes = node.address
+        else:
+            self._takers.append(node)
+            self.goes = self.goes or node.address
         return ", ".join(said)
 
     def _why_not(self, node: Node) -> str:
@@ -256,7 +259,7 @@ class Explanation:
         if self._options.router.cheap and self._forwarder.is_empty:
             return "waits in the backlog: the router is cheap, since it has no node at all"
         if self.goes:
-            return f"goes to {self.goes}{_in_turn(self._options, candidates)}"
+            return f"goes to {self.goes}{_in_turn(self._options, self._takers)}"
         if candidates:
             seconds = self._options.router.queue_timeout
             return f"waits for room for {seconds} s at most, then 503"
@@ -265,9 +268,9 @@ class Explanation:
         return "closed: there is no node for this key (404)"
 
 
-def _in_turn(options: Options, candidates: Sequence[Node]) -> str:
+def _in_turn(options: Options, takers: Sequence[Node]) -> str:
     """What is added where the next request may go elsewhere."""
-    level = [node for node in candidates if node.backup == candidates[0].backup]
+    level = [node for node in takers if node.backup == takers[0].backup]
     if len(level) < 2:
         return ""
     if options.router.subscription_server and options.subscription.algorithm == "iphash":
