@@ -16,7 +16,7 @@ class NodeCounters:
         self._cells = state.cells
         self._first = state.layout.counters_at + Counter.ACTIVE
         self._step = state.layout.slots * COUNTERS
-        self._workers = state.layout.workers
+        self._rows = state.layout.rows
 
     def reset_active(self) -> None:
         """Forget the requests that a predecessor had when it died."""
@@ -29,12 +29,10 @@ class NodeCounters:
         self._own[node.counters_at + Counter.ACTIVE] += change
 
     def active(self, node: Node) -> int:
-        """The requests that a node has now, over all workers."""
+        """The requests that a node has now, over all workers, those from before a reload included."""
         at = self._first + node.counters_at
-        if self._workers == 1:
-            return int(self._cells[at])
         active = 0
-        for _ in range(self._workers):
+        for _ in range(self._rows):
             active += self._cells[at]
             at += self._step
         return active

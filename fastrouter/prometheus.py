@@ -1,5 +1,6 @@
 """The figures in Prometheus' text format."""
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -84,7 +85,7 @@ def _worker_metrics(figures: dict[str, Any]) -> Iterator[Metric]:
 
 
 def _node_metrics(figures: dict[str, Any]) -> Iterator[Metric]:
-    nodes = [("", node) for node in figures["nodes"]]
+    nodes = [("", node) for node in _told_apart(figures["nodes"])]
     nodes += [(pool["key"], node) for pool in figures["subscriptions"] for node in pool["nodes"]]
     for field, name, family, meaning in _NODE_METRICS:
         metric = family(f"fastrouter_node_{name.removesuffix('_total')}", meaning, labels=["key", "node"])
@@ -99,6 +100,17 @@ def _node_metrics(figures: dict[str, Any]) -> Iterator[Metric]:
             labels = [_printable(key), _printable(node["name"])]
             histogram.add_metric(labels, buckets, node[field]["sum"])
         yield histogram
+
+
+def _told_apart(nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Configured nodes may have the same address, which in a label would make them one."""
+    seen: Counter[str] = Counter()
+    found = []
+    for node in nodes:
+        seen[node["name"]] += 1
+        number = seen[node["name"]]
+        found.append({**node, "name": f"{node['name']} ({number})"} if number > 1 else node)
+    return found
 
 
 def _buckets(counts: list[int], bounds: list[float]) -> list[tuple[str, float]]:

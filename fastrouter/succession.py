@@ -26,11 +26,7 @@ class Succession:
         """Nodes that found no room."""
         self._slots: dict[int, tuple[int, NodeRecord]] = {}
         """What is in the former slots: where it is now, and the node."""
-        self._configured = {
-            slot: configured.index(address)
-            for slot, address in enumerate(former_nodes)
-            if address in configured
-        }
+        self._configured = _same(former_nodes, configured)
         """The same of configured nodes."""
         first_slot, former_first_slot = len(configured) + 1, len(former_nodes) + 1
         for cell in range(Table.LAST_ID, Table.END):
@@ -49,6 +45,7 @@ class Succession:
         state.cells[Table.SLOTS_USED] = slot
         state.cells[Table.GENERATION] = former.cells[Table.GENERATION]
         self.count()
+        self.take_over_times()
 
     def count(self) -> None:
         """Take over what was counted meanwhile, for nodes that are still there."""
@@ -66,14 +63,15 @@ class Succession:
     def end(self) -> None:
         """Nobody counts there any more, or has a request."""
         self.count()
-        self._take_over_times()
+        self.take_over_times()
         counters = self._state.counters(self._state.layout.workers)
         for slot in (*(slot for slot, _ in self._slots.values()), *self._configured.values()):
             counters[slot * COUNTERS + Counter.ACTIVE] = 0
         counters.release()
         self._former.close()
 
-    def _take_over_times(self) -> None:
+    def take_over_times(self) -> None:
+        """The same for how long things took; that is more to look at, and not done every second."""
         retired = self._state.histograms(self._state.layout.workers)
         for former_slot, slot in self._still_there():
             for cell, total in enumerate(self._former.times(former_slot)):
@@ -97,3 +95,11 @@ class Succession:
         for cell in range(Slot.LAST_ANNOUNCED, Slot.END):
             at = self._former.slot_cell(former_slot, cell)
             self._state.cells[self._state.slot_cell(slot, cell)] = self._former.cells[at]
+
+
+def _same(former: Sequence[str], now: Sequence[str]) -> dict[int, int]:
+    """Where what was in a place is now; of several that are the same, the first is the first."""
+    places: dict[str, list[int]] = {}
+    for place, address in enumerate(now):
+        places.setdefault(address, []).append(place)
+    return {place: places[address].pop(0) for place, address in enumerate(former) if places.get(address)}

@@ -19,8 +19,6 @@ MOST = 253
 
 _CODE = b"uwsgi-zerg"
 _COUNT = struct.Struct("=i")
-_TIMEOUT = 30
-"""Seconds, as in uWSGI."""
 
 
 class ZergError(Exception):
@@ -33,13 +31,16 @@ def give(connection: socket.socket, descriptors: Sequence[int]) -> None:
     connection.sendmsg([_CODE, _COUNT.pack(len(descriptors))], rights)
 
 
-def attach(address: str) -> list[socket.socket]:
-    """The sockets that the zerg server at address offers, in its order. Raises ZergError."""
+def attach(address: str, timeout: float = 30.0) -> list[socket.socket]:
+    """The sockets that the zerg server at address offers, in its order. Raises ZergError.
+
+    timeout is in seconds (uWSGI's is 30).
+    """
     binding = parse_binding(address)
     assert isinstance(binding, Unix)
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-            sock.settimeout(_TIMEOUT)
+            sock.settimeout(timeout)
             sock.connect(binding.sockaddr)
             descriptors = _receive(sock)
     except (OSError, EOFError) as error:

@@ -1,6 +1,7 @@
 """The command ``fastrouter-doctor``: what a configuration of uWSGI's means here, option by option."""
 
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -149,9 +150,11 @@ def _server(address: str, shared: Sequence[str]) -> str:
     except (AddressError, IndexError):
         return ""
     if isinstance(binding, Unix) and not binding.abstract:
-        return f"unix:{os.path.abspath(binding.path)}"
+        path = f"unix:{os.path.abspath(binding.path)}"
+        return f'"{path}"' if re.search(r"[\s;{}]", path) else path
     if isinstance(binding, Tcp):
         host = "127.0.0.1" if binding.host in ("", "0.0.0.0") or binding.is_pattern else binding.host
+        host = "::1" if host == "::" else host
         return f"[{host}]:{binding.port}" if ":" in host else f"{host}:{binding.port}"
     return ""
 

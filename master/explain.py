@@ -4,12 +4,17 @@ It runs the router worker's own code on a private view of the router's memory.
 """
 
 import logging
+import re
 import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from urllib.parse import unquote
+
+import psutil
 
 from fastrouter import __version__
+from fastrouter.balance import ALGORITHMS
 from fastrouter.cells import Counter, Slot, Table
 from fastrouter.config.pairs import ConfigError
 from fastrouter.config.report import tool_help
@@ -33,7 +38,7 @@ from workers.usercode import LoadError
 __all__ = ["Explanation", "main"]
 
 _SECOND = 1_000_000_000
-_WRONG_USAGE = 2
+_WRONG_USAGE = _UNKNOWN = 2
 _WIDTH = 13
 """Of the words that lines begin with."""
 
@@ -50,17 +55,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if "version" in commands:
             print(__version__)
             return 0
-        if len(words) != 1:
+        if len(words) != 1 or not words[0].partition("://")[2] + words[0].partition("/")[0]:
             raise ConfigError("expected HOST[/PATH], one")
         live = attach(options.pid)
+        if options.call and live.user != psutil.Process().username():
+            raise LiveError(f"--call would run what belongs to {live.user}; do that as {live.user}")
         logging.disable()
         explanation = Explanation(live, options, words[0])
         for line in explanation.lines():
-            print(line)
+            print(printable(line))
     except (ConfigError, LiveError, LoadError) as error:
         print(f"fastrouter-explain: {error}", file=sys.stderr)
         return _WRONG_USAGE
-    return 0 if explanation.goes else 1
+    return explanation.code
 
 
 class Explanation:
@@ -73,14 +80,16 @@ class Explanation:
         self._options: Options = live.context.options
         self._state: SharedState = live.context.state
         self._asked = asked
-        url = url.partition("://")[2] or url
+        url = str(re.split("[?#]", url.partition("://")[2] or url)[0])
         self._host, slash, path = url.partition("/")
-        self._path = slash + path or "/"
+        self._path = unquote(slash + path, errors="surrogateescape") or "/"
         self._remote = to_bytes(asked.client)
         self._counters = NodeCounters(self._state, 0)
         self._health = Health(self._state, self._counters, self._options.router.max_fails)
         balancing = make_balancing(self._context, 0, self._counters, self._health)
         self._routes = Routes(self._state, balancing)
+        self.code = 1
+        """The exit code of the command."""
         self.goes = ""
         """The address of the node that would get it."""
         self._takers: list[Node] = []
@@ -168,8 +177,7 @@ class Explanation:
                 why = "no node of it is left" if is_left else "nobody has announced it, or all have gone"
                 yield _line("looked up", f"{name}: {why}")
                 continue
-            wish = to_text(pool.nodes[0].record.algorithm)
-            algorithm = wish or self._options.subscription.algorithm
+            algorithm = _algorithm(self._options, pool.nodes[0])
             yield _line("looked up", f"{name}: a pool of {len(pool.nodes)}, balanced by {algorithm}")
             return
 
@@ -255,10 +263,12 @@ class Explanation:
         if self._state.cells[Table.PAUSED]:
             return "waits: the router is paused"
         if self._forwarder is None:
+            self.code = _UNKNOWN
             return "only the function can tell"
         if self._options.router.cheap and self._forwarder.is_empty:
             return "waits in the backlog: the router is cheap, since it has no node at all"
         if self.goes:
+            self.code = 0
             return f"goes to {self.goes}{_in_turn(self._options, self._takers)}"
         if candidates:
             seconds = self._options.router.queue_timeout
@@ -273,9 +283,19 @@ def _in_turn(options: Options, takers: Sequence[Node]) -> str:
     level = [node for node in takers if node.backup == takers[0].backup]
     if len(level) < 2:
         return ""
-    if options.router.subscription_server and options.subscription.algorithm == "iphash":
-        return ", and so do all of this client's"
+    if options.router.subscription_server:
+        algorithm = _algorithm(options, takers[0])
+        if algorithm == "iphash":
+            return ", and so do all of this client's"
+        if algorithm in ("lrc", "wlrc"):
+            return f", which has the least to do of these {len(level)}"
     return f" or another of these {len(level)}: each router worker has its own turn"
+
+
+def _algorithm(options: Options, node: Node) -> str:
+    """That balances the pool of a node: what the first one there has asked for, or what is configured."""
+    wish = to_text(node.peers[0].record.algorithm) if node.peers else ""
+    return wish if wish in ALGORITHMS else options.subscription.algorithm
 
 
 def _lend_listeners(context: Context, names: Sequence[str]) -> None:

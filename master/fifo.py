@@ -17,14 +17,48 @@ _MOST = 10
 class Fifo:
     """Several pipes, of which one is read at a time."""
 
-    def __init__(self, paths: Sequence[str], former: Mapping[str, int]) -> None:
-        """former are the descriptors of those of the program before a reload, by path. Raises OSError."""
+    def __init__(
+        self,
+        paths: Sequence[str],
+        owner: tuple[int, int] = (-1, -1),
+        former: Mapping[str, int] | None = None,
+        active: str = "",
+    ) -> None:
+        """owner is the user and group that new pipes belong to, -1 for who runs this.
+
+        former are the descriptors of those of the program before a reload, by path, and active the path of
+        that which was read. Raises OSError, but not after a reload, when there is no way back.
+        """
         self._paths = [os.path.abspath(path) for path in paths[:_MOST]]
-        self.descriptors = {path: _open(path, former.get(path, -1)) for path in self._paths}
+        self.descriptors: dict[str, int] = {}
         """By path."""
-        for path in former.keys() - self.descriptors.keys():
-            os.close(former[path])
-        self._active = 0
+        for path in self._paths:
+            self._add(path, owner, (former or {}).get(path, -1), is_new=former is None)
+        for path in (former or {}).keys() - self.descriptors.keys():
+            os.close((former or {})[path])
+        self._paths = list(self.descriptors)
+        self._active = self._paths.index(active) if active in self._paths else 0
+
+    def _add(self, path: str, owner: tuple[int, int], former: int, is_new: bool) -> None:
+        if former >= 0 and _is_at(path, former):
+            self.descriptors[path] = former
+            return
+        try:
+            self.descriptors[path] = _open(path, owner)
+        except OSError as error:
+            if is_new:
+                raise
+            log.error("cannot make the pipe %s: %s", path, error.strerror)
+            if former >= 0:
+                self.descriptors[path] = former
+        else:
+            if former >= 0:
+                os.close(former)
+
+    @property
+    def active(self) -> str:
+        """The path of the one that is read."""
+        return self._paths[self._active] if self._paths else ""
 
     @property
     def fd(self) -> int:
@@ -54,20 +88,33 @@ class Fifo:
 
 def check_fifo(path: str) -> None:
     """Raises OSError when a pipe could not be made there."""
-    if os.path.lexists(path) and not stat.S_ISFIFO(os.lstat(path).st_mode):
-        raise FileExistsError(errno.EEXIST, "there is a file of that name, and it is not a pipe", path)
+    if os.path.lexists(path):
+        if not stat.S_ISFIFO(os.lstat(path).st_mode):
+            raise FileExistsError(errno.EEXIST, "there is a file of that name, and it is not a pipe", path)
+        if _has_reader(path):
+            raise OSError(
+                errno.EADDRINUSE, "another program, or another instance of this one, reads it", path
+            )
     if not os.access(os.path.dirname(os.path.abspath(path)), os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
 
 
-def _open(path: str, former: int) -> int:
-    """A descriptor for the pipe at path, which nobody but this user may use."""
-    if former >= 0 and _is_at(path, former):
-        return former
+def _has_reader(path: str) -> bool:
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+    except OSError:
+        return False
+    return True
+
+
+def _open(path: str, owner: tuple[int, int]) -> int:
+    """A descriptor for a new pipe at path, which nobody but its owner may use."""
     check_fifo(path)
     if os.path.lexists(path):
         os.unlink(path)
     os.mkfifo(path, 0o600)
+    if os.geteuid() == 0:
+        os.chown(path, *owner)
     # For writing, too: who reads only would see the end of file whenever a writer leaves.
     return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
 

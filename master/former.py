@@ -46,7 +46,7 @@ class Former:
 
         All but those of one role, if it is given.
         """
-        self._deadline = now + (self._mercy or _AT_ONCE)
+        self._deadline = now + (self._mercy or _AT_ONCE) if self.roles else float("inf")
         self._are_ending = True
         for pid, role in self.roles.items():
             if role == but:
@@ -67,6 +67,12 @@ class Former:
             self._deadline = float("inf")
             log.warning("%d processes from before the reload did not end in time", len(self.roles))
             self.stop(signal.SIGKILL)
+
+    def catch_up(self) -> None:
+        """Take over everything that they have counted, for who comes next."""
+        if self._succession is not None:
+            self._succession.count()
+            self._succession.take_over_times()
 
     def take_end(self, pid: int) -> bool:
         """A child has ended. False when it was none of these."""

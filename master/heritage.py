@@ -49,6 +49,8 @@ class Heritage:
     """Of a file for the options."""
     fifos: dict[str, int] = field(default_factory=dict)
     """Descriptors of the master's pipes, by path."""
+    active_fifo: str = ""
+    """The path of that which is read."""
     is_brutal: bool = False
     """The former children are to get no mercy."""
     log: int = -1

@@ -4,8 +4,10 @@ The master keeps a small file in memory that says what its other memory is. Whoe
 (root, or the same user) can map that, privately: nothing that is done there is seen by the router.
 """
 
+import fcntl
 import json
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, TypeVar
@@ -17,11 +19,13 @@ from fastrouter.cache.store import Cache
 from fastrouter.config.option import Group, MappingSource
 from fastrouter.options import Options
 from fastrouter.shared import FORMAT, Layout, SharedState
+from fastrouter.text import printable
 from workers.context import Context
 
 __all__ = ["Live", "LiveError", "attach", "publish"]
 
 _NAME = "fastrouter-live"
+_MOST_SAID = 1 << 24
 
 
 class LiveError(Exception):
@@ -34,6 +38,8 @@ class Live:
 
     pid: int
     version: str
+    user: str
+    """Whose it is."""
     sockets: list[str]
     """Addresses that it is bound to, those of announcements included."""
     app_sockets: list[str]
@@ -41,10 +47,15 @@ class Live:
     context: Context
     """With private views of its memory; there are no listeners."""
 
+    def close(self) -> None:
+        """Give the views back."""
+        self.context.state.close()
+        for cache in self.context.caches.values():
+            os.close(cache.fd)
+
 
 def publish(context: Context) -> int:
-    """Say what this program's memory is. Returns a descriptor that is to stay open."""
-    layout = context.state.layout
+    """Say what this program's memory is, for good. Returns a descriptor that is to stay open."""
     router = replace(context.options.router, resubscribe_sign=None)  # nobody's business
     options = replace(context.options, router=router)
     text = json.dumps(
@@ -53,15 +64,18 @@ def publish(context: Context) -> int:
             "version": __version__,
             "format": FORMAT,
             "state": context.state.fd,
-            "layout": asdict(layout),
+            "layout": asdict(context.state.layout),
             "caches": {name: cache.fd for name, cache in context.caches.items()},
             "sockets": [one.name for one in (*context.router_listeners, *context.subscription_listeners)],
             "app_sockets": [one.name for one in context.app_listeners],
             "options": asdict(options),
         }
     )
-    fd = os.memfd_create(_NAME)
+    fd = os.memfd_create(_NAME, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.write(fd, text.encode("utf-8", "surrogateescape"))
+    # Children, which may have another user, have it too; what root believes is not theirs to change.
+    seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
     return fd
 
 
@@ -72,12 +86,22 @@ def attach(pid: int = 0) -> Live:
         hint = "" if os.geteuid() == 0 else "; others' can only be seen by root"
         raise LiveError(f"there is no fastrouter-master{f' with pid {pid}' if pid else ''} to be seen{hint}")
     if len(found) > 1:
-        pids = ", ".join(str(one["pid"]) for one in found)
+        pids = ", ".join(f"{one['pid']} ({_user(one['pid'])})" for one in found)
         raise LiveError(f"there are several; say which with --pid: {pids}")
     (one,) = found
-    if one["format"] != FORMAT:
-        raise LiveError(f"fastrouter {one['version']} runs with pid {one['pid']}; this is {__version__}")
-    return _attach(one)
+    try:
+        if one["format"] != FORMAT:
+            version = printable(str(one["version"]))
+            raise LiveError(f"fastrouter {version} runs with pid {one['pid']}; this is {__version__}")
+        return _attach(one)
+    except _RUBBISH as error:
+        raise LiveError(
+            f"what pid {one['pid']} ({_user(one['pid'])}) says of itself is wrong: {error!r}"
+        ) from None
+
+
+_RUBBISH = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, MemoryError)
+"""What comes of memory that only pretends to be a router's: any process may have some of that name."""
 
 
 def _published(pid: int) -> Iterator[dict[str, Any]]:
@@ -89,29 +113,47 @@ def _published(pid: int) -> Iterator[dict[str, Any]]:
                 path = f"{directory}/{name}"
                 if os.readlink(path).startswith(f"/memfd:{_NAME} "):
                     with open(path, "rb") as file:
-                        said = json.loads(os.pread(file.fileno(), 1 << 24, 0))
+                        said = json.loads(os.pread(file.fileno(), _MOST_SAID, 0))
                     if said["pid"] == process:
                         yield said
-        except (OSError, ValueError):
-            continue  # it has gone, or is none of ours to look at
+        except (OSError, *_RUBBISH):
+            continue  # it has gone, or is none of ours to look at, or no router
 
 
 def _attach(said: dict[str, Any]) -> Live:
     options = _options(said["options"])
+    pid = said["pid"]
     try:
-        state = SharedState(Layout(**said["layout"]), _open(said, said["state"]), private=True)
+        state = SharedState(Layout(**said["layout"]), _open(pid, said["state"]), private=True)
         context = Context(options, state)
         for definition in options.cache.definitions():
-            fd = _open(said, said["caches"][definition.name])
+            fd = _open(pid, said["caches"][definition.name])
             cache = Cache(replace(definition, store=""), options.router.processes, fd, private=True)
             context.caches[definition.name] = cache
     except OSError as error:
-        raise LiveError(f"cannot look into the router with pid {said['pid']}: {error}") from None
-    return Live(said["pid"], said["version"], said["sockets"], said["app_sockets"], context)
+        raise LiveError(f"cannot look into the router with pid {pid}: {error}") from None
+    sockets, app_sockets = (
+        [printable(str(name)) for name in said[what]] for what in ("sockets", "app_sockets")
+    )
+    return Live(pid, printable(str(said["version"])), _user(pid), sockets, app_sockets, context)
 
 
-def _open(said: dict[str, Any], fd: int) -> int:
-    return os.open(f"/proc/{said['pid']}/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+def _open(pid: int, fd: int) -> int:
+    """A descriptor for the memory that a process has as fd; for nothing else, which opening might change."""
+    if not isinstance(fd, int):
+        raise TypeError(f"{fd!r} is no descriptor")
+    path = f"/proc/{pid}/fd/{fd}"
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise ValueError(f"descriptor {fd} is no memory")
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+
+
+def _user(pid: int) -> str:
+    """The name of the user whose process it is; a number where it has none."""
+    try:
+        return psutil.Process(pid).username()
+    except (psutil.Error, KeyError):
+        return "?"
 
 
 _G = TypeVar("_G", bound=Group)

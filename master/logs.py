@@ -75,13 +75,14 @@ class LogHandler(logging.Handler):
             log.warning("there is no log file to rotate")
             return
         backup = self._backup or f"{sink.path}.{time.time_ns() // 1_000_000_000}"
-        log.info("the log goes on; what was before is now %s", backup)
         try:
             os.rename(sink.path, backup)
         except OSError as error:
             log.error("cannot rename %s to %s: %s", sink.path, backup, error.strerror)
             self._largest = 0  # not again every second
+            return
         sink.reopen()
+        log.info("the log goes on here; what was before is now %s", backup)
 
     def rotate_if_large(self) -> None:
         sink = self._sink
@@ -89,19 +90,32 @@ class LogHandler(logging.Handler):
             self.rotate()
 
 
-def set_up_logging(options: LogOptions, path: str, former: int = -1) -> LogHandler:
+def set_up_logging(options: LogOptions, path: str, former: int = -1, is_new: bool = True) -> LogHandler:
     """Send all log lines where the options say, to the file at path, or to standard error. Raises OSError.
 
-    former is the descriptor of the program before a reload, which may have had more privileges.
+    former is the descriptor of the program before a reload, which may have had more privileges; after a
+    reload there is always somewhere to go.
     """
-    handler = LogHandler(_sink(options, path, former), options)
+    try:
+        sink = make_sink(options, path, former)
+    except OSError as error:
+        if is_new:
+            raise
+        sink = FileSink(2, path, former, is_standard=bool(path))
+        problem = str(error)
+    else:
+        problem = ""
+    handler = LogHandler(sink, options)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(options.level.upper())
+    if problem:
+        log.error("cannot log as configured: %s", problem)
     return handler
 
 
-def _sink(options: LogOptions, path: str, former: int) -> Sink:
+def make_sink(options: LogOptions, path: str, former: int) -> Sink:
+    """Raises OSError, but not for a file that only the program before a reload was allowed to open."""
     if options.journald:
         return DatagramSink(socket.AF_UNIX, _JOURNAL, journal_format(_IDENTITY))
     if options.syslog is not None:
@@ -113,10 +127,15 @@ def _sink(options: LogOptions, path: str, former: int) -> Sink:
     if not path:
         is_socket = stat.S_ISSOCK(os.fstat(2).st_mode)
         return StreamSink(2) if is_socket else FileSink(2, opened=former)
-    if former >= 0 and not os.access(path, os.W_OK):
+    try:
+        fd = open_log(path, os.O_TRUNC if options.truncate and former < 0 else 0)
+    except PermissionError:
+        if former < 0:
+            raise
         return FileSink(2, path, former, is_standard=True)
-    fd = open_log(path, os.O_TRUNC if options.truncate and former < 0 else 0)
+    os.set_blocking(fd, True)  # for who knows nothing of this, and only prints
     for other in (1, 2):
         os.dup2(fd, other)
-    os.close(fd)
+    for used in {fd, former} - {-1}:
+        os.close(used)
     return FileSink(2, path, is_standard=True)

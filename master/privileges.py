@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from master.capabilities import keep, survive_setuid
 
-__all__ = ["drop_privileges"]
+__all__ = ["could_become", "drop_privileges", "identity"]
 
 log = logging.getLogger("fastrouter")
 
@@ -23,7 +23,8 @@ def drop_privileges(
     if not user and not group:
         return
     if os.getuid() != 0:
-        log.warning("not running as root: uid and gid are left as they are")
+        if not could_become(user):
+            log.warning("not running as root: uid and gid are left as they are")
         return
     uid, entry = _user(user)
     if group:
@@ -46,6 +47,18 @@ def drop_privileges(
         log.info("setuid() to %d", uid)
         if capabilities:
             keep(capabilities)
+
+
+def could_become(user: str) -> bool:
+    """Whether this process may become user, or is that already."""
+    return not user or os.getuid() in (0, _user(user)[0])
+
+
+def identity(user: str, group: str) -> tuple[int, int]:
+    """Numbers of a user and a group as chown(2) takes them: -1 for none."""
+    uid, entry = _user(user)
+    gid = _group(group) if group else entry.pw_gid if entry else -1
+    return (-1 if uid is None else uid), gid
 
 
 def _group(group: str) -> int:

@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from typing import NoReturn
 
 from fastrouter.cells import Table
@@ -13,7 +14,7 @@ from fastrouter.subscriber import parse_subscriptions
 from fastrouter.succession import Succession
 from master.banner import announce_start
 from master.caches import SIGNED_TIMES, fill_caches, make_caches, make_signed_times
-from master.capabilities import forbid_new, let_go_of_exec
+from master.capabilities import forbid_new, keep, let_go_of_exec
 from master.child import Role
 from master.daemon import Daemon
 from master.fifo import Fifo
@@ -23,7 +24,7 @@ from master.hooks import HookError, run_hooks
 from master.live import publish
 from master.logs import LogHandler, set_up_logging
 from master.manager import activated_sockets
-from master.privileges import drop_privileges
+from master.privileges import drop_privileges, identity
 from master.rehearsal import rehearse
 from master.roles import ROUTER, roles
 from master.sockets import BindError, Sockets
@@ -53,7 +54,9 @@ def run(options: Options, heritage: Heritage) -> int:
     log_path, pidfile = _log_path(options), os.path.abspath(master.pidfile) if master.pidfile else ""
     _run_hooks(options, is_new, "asap")
     taken = {*heritage.given, *(fd for fds in given.values() for fd in fds)}
-    sockets = Sockets(options, heritage.sockets or given, taken)
+    sockets = Sockets(
+        options, heritage.sockets or given, taken, is_committed=not is_new and not heritage.rehearsal
+    )
     sockets.bind_shared()
     _run_hooks(options, is_new, "pre-jail", "in-jail", "post-jail")
     if master.chdir:
@@ -68,11 +71,16 @@ def run(options: Options, heritage: Heritage) -> int:
     daemon = Daemon()
     if master.daemonize and is_new:
         daemon.detach()
-    handler = set_up_logging(options.log, log_path, heritage.log)
+    handler = set_up_logging(options.log, log_path, heritage.log, is_new)
     _open_access_log(context, heritage)
     announce_start(context)
     fill_caches(context.caches, options)
-    fifo = Fifo(master.fifo, heritage.fifos)
+    fifo = Fifo(
+        master.fifo,
+        identity(master.uid, master.gid),
+        None if is_new else heritage.fifos,
+        heritage.active_fifo,
+    )
     if is_new:
         _write_pidfile(pidfile)
     _become_the_user(options, is_new)
@@ -127,6 +135,13 @@ def _run_hooks(options: Options, wanted: bool, *phases: str) -> None:
             run_hooks(options.hooks, phase)
 
 
+def _keep_capabilities(names: Sequence[str]) -> None:
+    try:
+        keep(names)
+    except OSError as error:
+        log.error("cannot have the capabilities %s after a reload: %s", ", ".join(names), error.strerror)
+
+
 def _run_as_master_starts(options: Options, is_new: bool) -> None:
     """What fails after a reload can be told, but the program before it cannot be had back."""
     try:
@@ -142,8 +157,10 @@ def _become_the_user(options: Options, is_new: bool) -> None:
     _run_hooks(options, is_new and os.getuid() == 0, "as-root")
     if not master.master_as_root:
         drop_privileges(master.uid, master.gid, master.add_gid, master.cap)
-    if master.cap:
+    if not is_new and os.getuid():
+        # What the program before had was handed on, and the configuration may want less of it now.
         let_go_of_exec()
+        _keep_capabilities(master.cap)
     if master.no_new_privs:
         forbid_new()
     _run_hooks(options, is_new, "as-user")
@@ -203,7 +220,7 @@ def _open_access_log(context: Context, heritage: Heritage) -> None:
     if path:
         context.access_log_path = os.path.abspath(path)
         try:
-            context.access_log = open_log(path, os.O_NONBLOCK)
+            context.access_log = open_log(path)
         except OSError as error:
             if heritage.access_log < 0:
                 raise OSError(error.errno, f"cannot log requests to {path}: {error.strerror}") from None
@@ -255,6 +272,7 @@ def _heritage(context: Context, sockets: Sockets, handler: LogHandler, fifo: Fif
         log=handler.fd,
         access_log=context.access_log,
         fifos=dict(fifo.descriptors),
+        active_fifo=fifo.active,
         state=context.state.fd,
         slots=layout.slots,
         workers=layout.workers,

@@ -1,5 +1,6 @@
 """Finding out whether a program could start that is about to replace a running one."""
 
+import errno
 import logging
 import os
 import sys
@@ -9,7 +10,8 @@ from fastrouter.cache.store import Cache, check_store
 from fastrouter.options import Options
 from master.fifo import check_fifo
 from master.heritage import Heritage
-from master.privileges import drop_privileges
+from master.logs import make_sink
+from master.privileges import could_become, drop_privileges
 from workers.mapping import load_mapping
 from workers.process import die_with_parent
 from workers.sinks import open_log
@@ -30,6 +32,8 @@ def rehearse(options: Options, heritage: Heritage, log_path: str) -> int:
     for definition in options.cache.definitions():
         if definition.name not in heritage.caches:
             check_store(definition)
+    if not could_become(options.master.uid):
+        raise PermissionError(errno.EPERM, f"only root can become {options.master.uid}; restart for that")
     drop_privileges(options.master.uid, options.master.gid, options.master.add_gid)
     die_with_parent(parent)
     _check_files(options, heritage, log_path)
@@ -52,10 +56,15 @@ def rehearse(options: Options, heritage: Heritage, log_path: str) -> int:
 
 def _check_files(options: Options, heritage: Heritage, log_path: str) -> None:
     """Raises OSError for what could not be opened. Files that are open already may do in place of others."""
-    if log_path and heritage.log < 0:
-        os.close(open_log(log_path))
-    if options.router.log and heritage.access_log < 0:
-        os.close(open_log(options.router.log))
+    for path, former in ((log_path, heritage.log), (options.router.log, heritage.access_log)):
+        try:
+            if path:
+                os.close(open_log(path))
+        except PermissionError:
+            if former < 0:
+                raise
+    if not log_path:
+        make_sink(options.log, "", -1)
     for path in options.master.fifo:
         if os.path.abspath(path) not in heritage.fifos:
             check_fifo(path)

@@ -38,10 +38,12 @@ class Sockets:
         options: Options,
         former: Mapping[str, Sequence[int]] | None = None,
         given: Collection[int] = (),
+        is_committed: bool = False,
     ) -> None:
         """former are the descriptors of sockets from before a reload, as bound has them; given, of those, are
-        somebody else's."""
+        somebody else's. is_committed says that there is no way back to what was there before."""
         self.given = set(given)
+        self._is_committed = is_committed
         self._options = options.sockets
         self._former = {name: list(fds) for name, fds in (former or {}).items()}
         self.bound: dict[str, list[int]] = {}
@@ -81,9 +83,9 @@ class Sockets:
             name = f"zerg {text}"
             try:
                 former = [socket.socket(fileno=fd) for fd in self._former.pop(name, [])]
-                given = former or zerg.attach(text)
+                given = former or zerg.attach(text, _SHORTLY if self._is_committed else _PATIENTLY)
             except zerg.ZergError as error:
-                if not may_fail:
+                if not may_fail and not self._is_committed:
                     raise BindError(str(error)) from None
                 log.warning("%s; going on without", error)
                 continue
@@ -112,7 +114,11 @@ class Sockets:
         """What is not configured any more is bound no longer."""
         for fds in self._former.values():
             for fd in fds:
-                os.close(fd)
+                sock = socket.socket(fileno=fd)
+                path = sock.getsockname()
+                if self._options.vacuum and sock.family == socket.AF_UNIX and fd not in self.given:
+                    _unlink_socket(path)
+                sock.close()
 
     def remove_files(self) -> None:
         """It was only to see whether they can be bound."""
@@ -230,6 +236,14 @@ class Sockets:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
 
 
+def _unlink_socket(path: str | bytes) -> None:
+    try:
+        if path and isinstance(path, str) and stat.S_ISSOCK(os.lstat(path).st_mode):
+            os.unlink(path)
+    except OSError as error:
+        log.warning("vacuum: cannot remove %s: %s", path, error.strerror)
+
+
 def _in_full(text: str) -> str:
     """An address as a bound socket has it."""
     binding = parse_binding(text)
@@ -237,6 +251,9 @@ def _in_full(text: str) -> str:
         return show((binding.host or "0.0.0.0", binding.port))
     return os.path.abspath(binding.path) if isinstance(binding, Unix) and not binding.abstract else text
 
+
+_PATIENTLY, _SHORTLY = 30, 5
+"""Seconds for a zerg server to answer: uWSGI's, and when everybody waits."""
 
 _IP_FREEBIND = 15
 _SO_RCVBUFFORCE = 33

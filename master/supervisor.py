@@ -286,6 +286,7 @@ class Supervisor:
 
     def _with_children(self) -> Heritage:
         """What the next program gets."""
+        self._former.catch_up()
         heritage = self._heritage()
         heritage.processes = self._processes
         heritage.is_brutal = self._is_brutal

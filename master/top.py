@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console, Group
 from rich.live import Live as Screen
@@ -32,8 +32,15 @@ _PATIENCE = 10.0
 _WIDE = ("requests", "weight", "in/s", "out/s")
 """Columns for terminals that have room for them."""
 
+_NAME = 32
+"""Characters of a key and of an address; what is longer is cut off."""
+
 _WIDE_FROM = 100
 """Characters in a line."""
+
+_TRIES = 10
+_PAUSE = 0.3
+"""Seconds."""
 
 _HEAD_LINES = 6
 """Of a screen, that no node can have, beside one line a worker."""
@@ -67,15 +74,27 @@ Figures = dict[str, Any]
 
 
 def _local(pid: int) -> Callable[[], Figures]:
-    live = attach(pid)
-    router = live.context.options.router
+    pid = attach(pid).pid
 
     def look() -> Figures:
-        configured = router.configured_nodes
-        figures = snapshot(live.context.state, live.sockets, router.configured_slots, configured)
+        live = attach(pid)  # anew: a reload makes other memory
+        router = live.context.options.router
+        slots, nodes = router.configured_slots, router.configured_nodes
+        figures = snapshot(live.context.state, live.sockets, slots, nodes)
+        live.close()
         return {**figures, "pid": live.pid, "version": live.version}
 
     return look
+
+
+def _patiently(look: Callable[[], Figures]) -> Figures:
+    """In the moment of a reload there is nothing to be seen."""
+    for _ in range(_TRIES):
+        try:
+            return look()
+        except (LiveError, ConnectionError):
+            threading.Event().wait(_PAUSE)
+    return look()
 
 
 def _remote(address: str) -> Callable[[], Figures]:
@@ -108,7 +127,7 @@ def _show(look: Callable[[], Figures], options: TopOptions) -> None:
     with Screen(console=console, screen=in_place, auto_refresh=False) as screen:
         while True:
             threading.Event().wait(options.interval)
-            figures, then = look(), now
+            figures, then = _patiently(look), now
             now = time.monotonic()
             height = console.size.height - _HEAD_LINES - len(figures["workers"])
             is_wide = console.width >= _WIDE_FROM
@@ -217,7 +236,9 @@ def _each(figures: Figures) -> Iterator[tuple[str, Figures]]:
 def _table(*columns: str, left: int = 1) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold reverse", expand=True)
     for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number < left else "right", no_wrap=True)
+        width = _NAME if number < left - 1 else None  # of names: anybody may announce long ones
+        side: Literal["left", "right"] = "left" if number < left else "right"
+        table.add_column(column, justify=side, no_wrap=True, max_width=width)
     return table
 
 

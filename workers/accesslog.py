@@ -90,7 +90,7 @@ class AccessLog:
             line = json.dumps(_typed(values))
         else:
             # Nothing in a value may end what it stands in, or begin another line.
-            values = {name: printable(value).replace('"', "\\x22") for name, value in values.items()}
+            values = {name: _escaped(name, value) for name, value in values.items()}
             line = expand(self._format or _DEFAULT, values)
         self._sink.write(0, line)
 
@@ -138,6 +138,18 @@ def _typed(values: Mapping[str, str]) -> dict[str, object]:
 def _valid(text: str) -> str:
     """JSON is text, names from the network are any bytes."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+_QUOTED = frozenset({"uri", "referer", "uagent"})
+"""What a format has in quotes as a rule, and may have blanks in it; times have some of their own."""
+
+
+def _escaped(name: str, value: str) -> str:
+    text = printable(value.replace("\\", "\\x5c")).replace('"', "\\x22")
+    return text if name in _QUOTED or name in _OWN or name.startswith("var.") else text.replace(" ", "\\x20")
+
+
+_OWN = frozenset({"ltime", "ctime", "outcome"})
 
 
 def _variables(packet: bytes) -> dict[str, str]:

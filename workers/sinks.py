@@ -1,5 +1,6 @@
 """Where log lines can go: files, syslog, systemd's journal, datagrams. None of them ever waits."""
 
+import errno
 import logging
 import os
 import socket
@@ -58,6 +59,8 @@ class FileSink:
         self._path = path
         self._looked = time.monotonic()
         self._is_standard = is_standard
+        self._is_torn = False
+        """The disk was full in the middle of a line."""
         self._prefixed = _is_journal(fd)
 
     def write(self, level: int, line: str) -> bool:
@@ -65,11 +68,15 @@ class FileSink:
             self.reopen()
         if self._prefixed:
             line = f"<{_severity(level)}>{line}"  # sd-daemon(3)
+        data = line.encode("utf-8", "backslashreplace") + b"\n"
+        if self._is_torn:
+            data = b"\n" + data
         try:
-            os.write(self.fd, line.encode("utf-8", "backslashreplace") + b"\n")
+            written = os.write(self.fd, data)
         except OSError:
             return False
-        return True
+        self._is_torn = written < len(data)
+        return not self._is_torn
 
     def reopen(self) -> None:
         self._looked = time.monotonic()
@@ -85,9 +92,12 @@ class FileSink:
                 os.fchown(fd, before.st_uid, before.st_gid)
         except OSError:
             pass  # who may not change that has made it as good as it can
-        for other in (1, 2) if self._is_standard else ():
-            os.dup2(fd, other)
-        os.dup2(fd, self.fd, inheritable=False)
+        if self._is_standard:
+            os.set_blocking(fd, True)
+            for other in (1, 2):
+                os.dup2(fd, other)
+        os.dup2(own := _open_anew(fd), self.fd, inheritable=False)
+        os.close(own)
         os.close(fd)
 
     @property
@@ -115,6 +125,8 @@ class DatagramSink:
         self._failed = -_DIAL_EVERY
         """When nobody was there, last."""
         self._dial()
+        if self._socket is None:
+            raise ConnectionRefusedError(errno.ECONNREFUSED, "nobody takes log lines there", str(address))
 
     def write(self, level: int, line: str) -> bool:
         data = self._form(level, line)
@@ -198,8 +210,12 @@ def plain_format(level: int, line: str) -> bytes:
 
 
 def open_log(path: str, flags: int = 0) -> int:
-    """A descriptor for a log file, which is made if there is none. Raises OSError."""
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | flags, 0o640)
+    """A descriptor for a log file, which is made if there is none. Raises OSError.
+
+    It does not block; nor does this, where path is a pipe that nobody reads.
+    """
+    flags |= os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+    return os.open(path, flags, 0o640)
 
 
 def _severity(level: int) -> int:

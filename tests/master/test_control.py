@@ -1,9 +1,12 @@
 """The master's named pipe, pausing, and files that are touched."""
 
 import os
+import pwd
 import re
 import signal
 import stat
+import tempfile
+from pathlib import Path
 
 import pytest
 from harness import MASTER, FakeNode, Program, Router, children, connect, load, read_all, request, wait_until
@@ -221,6 +224,50 @@ def test_what_is_no_pipe_stays(tmp_path, node):
         assert program.wait() == 1
         program.wait_for("cannot start: .*it is not a pipe")
     assert file.read_text() == "precious"
+
+
+def test_a_pipe_that_somebody_reads_is_not_taken_away(place):
+    with Controlled(place) as router:
+        with Program(
+            MASTER, "--fastrouter=127.0.0.1:0", "--fastrouter-to=127.0.0.1:9", f"--master-fifo={place}/first"
+        ) as other:
+            assert other.wait() == 1
+            other.wait_for("cannot start: .*another program")
+        router.tell("q")
+        assert router.wait() == 0
+
+
+def test_the_pipe_is_the_user_s_and_outlives_what_happens_to_it():
+    """With a uid, in a directory where that user may not make another one; and over reloads."""
+    assert os.getuid() == 0
+    with tempfile.TemporaryDirectory() as directory:
+        place = Path(directory)
+        place.chmod(0o755)
+        pipes = [f"--master-fifo={place}/{name}" for name in ("first", "second")]
+        base = (
+            "--fastrouter=127.0.0.1:0",
+            "--fastrouter-to=127.0.0.1:9",
+            "--uid=nobody",
+            "--cap=dac_read_search",
+        )
+        with Router(*base, *pipes) as router:
+            nobody = pwd.getpwnam("nobody")
+            status = (place / "second").stat()
+            assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (
+                nobody.pw_uid,
+                nobody.pw_gid,
+                0o600,
+            )
+            (place / "first").write_text("1")
+            router.wait_for("active master fifo is now .*/second")
+            for number in (2, 3):
+                router.process.send_signal(signal.SIGHUP)
+                router.wait_for("^ready$", number)
+                (place / "second").write_text("s")
+                router.wait_for("figures: 0 announcements", number - 1)
+                (place / "first").unlink(missing_ok=True)
+            router.wait_for("cannot make the pipe .*/first: ")
+            assert router.stop() == 0
 
 
 def test_vacuum_takes_the_pipe(place):

@@ -1,5 +1,6 @@
 """Where the log goes, and what happens there to files that are moved away."""
 
+import logging
 import os
 import re
 import signal
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import pytest
 from harness import LIMIT, MASTER, Program, children, request, wait_until
+
+from workers.sinks import FileSink
 
 BASE = ("--fastrouter=127.0.0.1:0", "--fastrouter-to=127.0.0.1:9", "--fastrouter-gracetime=1")
 
@@ -59,7 +62,8 @@ def test_reopening_and_rotating_on_demand(tmp_path, how):
         wait_until(lambda: said in text(tmp_path / "log.1") + text(path) and path.exists(), "a new file")
         tell("L", "rotate")
         wait_until(lambda: (tmp_path / "backup").exists() and path.exists(), "the backup")
-        assert "the log goes on" in text(tmp_path / "backup")
+        assert "ready" in text(tmp_path / "log.1")
+        wait_until(lambda: "what was before is now" in text(path), "the word about it")
         assert program.stop() == 0
         assert "goodbye" in text(path)
 
@@ -93,6 +97,52 @@ def test_a_file_that_cannot_be_made_anew(tmp_path):
         wait_until(
             lambda: request(address) == b"" and "unable to connect" in text(path), "a line in the new file"
         )
+
+
+def test_places_that_nobody_reads(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    for option, problem in (
+        (f"--logto={tmp_path}/fifo", "No such device or address"),
+        ("--log-syslog", "/dev/log"),
+        ("--log-journald", "/run/systemd/journal/socket"),
+    ):
+        with Program(MASTER, *BASE, option) as program:
+            assert program.wait() == 1
+            program.wait_for(f"fastrouter-master: cannot start: .*{problem}")
+
+
+def test_nobody_holds_a_file_that_is_gone(tmp_path):
+    path = tmp_path / "log"
+    config = tmp_path / "router.ini"
+    config.write_text(f"[uwsgi]\nfastrouter = 127.0.0.1:0\nfastrouter-to = 127.0.0.1:9\nlogto = {path}\n")
+    with Program(MASTER, "--ini", config) as program:
+        for number in (1, 2):
+            wait_until(lambda number=number: text(path).count("\nready\n") == number, "the start")
+            if number == 1:
+                program.process.send_signal(signal.SIGHUP)
+        path.rename(tmp_path / "log.1")
+
+        def held():
+            program.process.send_signal(signal.SIGUSR1)
+            links = [
+                os.readlink(f"/proc/{program.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{program.pid}/fd")
+            ]
+            return f"{path}.1" in links
+
+        wait_until(lambda: not held() and path.exists(), "that the old file is let go of")
+
+
+def test_a_line_that_is_cut_short_does_not_spoil_the_next(monkeypatch, tmp_path):
+    """As on a full disk, where half of a line may find room."""
+    fd = os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    sink = FileSink(fd, opened=fd)
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[:7]))
+    assert not sink.write(logging.INFO, "half a line")
+    monkeypatch.undo()
+    assert sink.write(logging.INFO, "a whole one")
+    os.close(fd)
+    assert (tmp_path / "log").read_text() == "half a \na whole one\n"
 
 
 def test_levels(tmp_path):

@@ -4,6 +4,8 @@ import os
 import pwd
 import signal
 import socket
+import tempfile
+from pathlib import Path
 
 import psutil
 import pytest
@@ -77,6 +79,33 @@ def test_what_is_kept_lasts_over_a_reload(tmp_path, node):
         for pid in everybody(router):
             assert capabilities(pid) == kept
             assert not capabilities(pid, "CapAmb")
+
+
+def test_a_reload_takes_capabilities_away_and_keeps_the_user(node):
+    with tempfile.TemporaryDirectory() as directory:
+        place = Path(directory)
+        place.chmod(0o777)
+        file, said = place / "router.ini", place / "said"
+        base = f"[uwsgi]\nfastrouter-to = {node.address}\nfastrouter = 127.0.0.1:0\nuid = nobody\n"
+        file.write_text(base + "cap = net_bind_service,net_raw,dac_read_search\n")
+        with Router("--ini", file) as router:
+            former = router.pids("router worker")
+            hook = f"hook-master-start = exec:grep Cap /proc/self/status > {said}\n"
+            file.write_text(base + "cap = dac_read_search\n" + hook)
+            router.process.send_signal(signal.SIGHUP)
+            router.wait_for("^ready$", 2)
+            wait_until(lambda: not set(former) & set(router.pids("router worker")), "the end of the former")
+            for pid in everybody(router):
+                for kind in ("CapEff", "CapPrm", "CapInh"):
+                    assert capabilities(pid, kind) == {"dac_read_search"}, kind
+                assert not capabilities(pid, "CapAmb")
+            caps = dict(line.split(":\t") for line in said.read_text().splitlines())
+            assert int(caps["CapEff"], 16) == int(caps["CapAmb"], 16) == 0, "what it starts has none"
+            assert "not running as root" not in router.output
+            file.write_text(base.replace("nobody", "daemon") + "cap = dac_read_search\n")
+            router.process.send_signal(signal.SIGHUP)
+            router.wait_for("only root can become daemon; restart for that")
+            router.wait_for("going on as before")
 
 
 def test_mistakes():

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import threading
+import urllib.request
 
 import psutil
 import pytest
@@ -23,7 +24,9 @@ from harness import (
     wait_until,
 )
 
+from fastrouter.client import request_packet
 from fastrouter.subscription import Announcement
+from master.former import Former
 
 
 class Reloaded(Router):
@@ -408,6 +411,66 @@ def test_counts_of_configured_nodes_stay(tmp_path, nodes):
             request(router.address)
         router.reload()
         assert counts() == {third: 2, second: 5}
+
+
+def test_the_same_node_twice_and_times_over_two_reloads(tmp_path):
+    with HeldNode() as slow, HeldNode() as node:
+        node.release.set()
+        lines = (
+            *(
+                "fastrouter = 127.0.0.1:0",
+                "fastrouter-stats = 127.0.0.1:0",
+                "fastrouter-prometheus = 127.0.0.1:0",
+            ),
+            *(f"fastrouter-to = {node.address}", f"fastrouter-to = {node.address}"),
+            *(f"fastrouter-to = {slow.address}", "fastrouter-max-conns = 1"),
+        )
+        with Reloaded(tmp_path, *lines) as router:
+            stats = router.wait_for(r"stats server enabled on (\S+)")[1]
+
+            def figures():
+                with connect(stats) as sock:
+                    nodes = json.loads(read_all(sock))["nodes"]
+                return [(one["requests"], sum(one["response_time"]["counts"])) for one in nodes]
+
+            with connect(router.address) as client:
+                for _ in range(2):
+                    request(router.address)
+                client.sendall(request_packet("GET", "http://foo.com/", b"", {}))
+                assert slow.entered.wait(10)
+                assert figures() == [(1, 1), (1, 1), (1, 0)]
+                for number in (2, 3):
+                    router.process.send_signal(signal.SIGHUP)
+                    router.wait_for("^ready$", number)
+                    # It has a request, of a router worker from before: it may have no other.
+                    for _ in range(4):
+                        assert request(router.address).endswith(b"served")
+                    assert slow.connections == 1
+                wait_until(lambda: figures() == [(5, 5), (5, 5), (1, 0)], "all that was counted")
+                slow.release.set()
+                assert read_all(client).endswith(b"served")
+            url = router.wait_for(r"figures for Prometheus on (\S+)")[1]
+            with urllib.request.urlopen(url) as reply:
+                lines = [line.rpartition(" ")[0] for line in reply.read().decode().splitlines()]
+            series = [line for line in lines if not line.startswith("#")]
+            assert len(series) == len(set(series)), "each once"
+
+
+def test_a_socket_that_is_dropped_is_removed(tmp_path, node):
+    base = ("fastrouter = 127.0.0.1:0", f"fastrouter-to = {node.address}", "vacuum = true")
+    with Reloaded(tmp_path, *base, f"fastrouter = {tmp_path}/extra.sock") as router:
+        assert request(f"{tmp_path}/extra.sock")
+        router.configure(*base)
+        router.reload()
+        assert not (tmp_path / "extra.sock").exists()
+
+
+def test_nobody_is_missed_who_never_was(caplog):
+    """A start is no reload: nobody from before it can be late."""
+    former = Former({}, None, mercy=60)
+    former.replace(100.0)
+    former.go_on(1000.0)
+    assert not caplog.records
 
 
 def test_the_mask_of_files_is_that_of_the_configuration(tmp_path, node):

@@ -371,8 +371,12 @@ def test_figures_on_sigusr1(node):
         router.announce("foo.com", node.address)
         for _ in range(3):
             request(router.address)
-        router.process.send_signal(signal.SIGUSR1)
-        router.wait_for(r"figures: router worker 1 .*descriptors, 3 accepted, 0 open, 0 errors")
+
+        def shows():
+            router.process.send_signal(signal.SIGUSR1)
+            return re.search(r"router worker 1 .*descriptors, 3 accepted, 0 open, 0 errors", router.output)
+
+        wait_until(shows, "the figures, once the last session has ended")
 
 
 def test_strangers_are_reaped(tmp_path):

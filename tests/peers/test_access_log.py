@@ -67,6 +67,21 @@ def test_a_chosen_format(tmp_path, node):
         assert logged(path, 1) == [f"foo.com|POST|/x|{node.address}|200|{len(packet) + 5}|t1|-|answered|1"]
 
 
+def test_nothing_that_is_sent_can_be_taken_for_something_else(tmp_path, node):
+    path = tmp_path / "log"
+    with logging_router(path, node) as router:
+        request(
+            router.address,
+            "http://foo.com/",
+            HTTP_HOST="foo.com 10.0.0.9:80 tries=9",
+            REMOTE_USER="a] b",
+            HTTP_USER_AGENT='evil\\" \\n',
+        )
+        (line,) = logged(path, 1)
+    assert " a]\\x20b [" in line and '"evil\\x5c\\x22 \\x5cn"' in line
+    assert f"foo.com\\x2010.0.0.9:80\\x20tries=9 {node.address} tries=1" in line
+
+
 def test_json_lines_of_every_outcome(tmp_path, nodes):
     path = tmp_path / "log"
     sock, dead = refusing_address()

@@ -1,5 +1,6 @@
 """The commands that look into a router: fastrouter-top, fastrouter-explain, fastrouter-doctor."""
 
+import dataclasses
 import json
 import os
 import pty
@@ -7,6 +8,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import threading
 
 import pytest
@@ -28,6 +30,8 @@ from harness import (
 )
 
 from fastrouter.client import request_packet
+from fastrouter.options import Options
+from fastrouter.shared import FORMAT
 from fastrouter.subscription import Announcement
 
 
@@ -79,6 +83,110 @@ def test_explaining_an_announced_key(nodes):
         assert texts(steps, "outcome") == ["closed: there is no node for this key (404)"]
         steps = explain(router, "foo.com", "--key=" + "k" * 256, code=1)
         assert texts(steps, "key") == ["(none) (a name of more than 255 bytes is none)"]
+
+
+def test_explaining_every_algorithm(nodes):
+    for configured, asked_for, words in (
+        ("wrr", "iphash", ", and so do all of this client's"),
+        ("iphash", "wrr", " or another of these 2: each router worker has its own turn"),
+        ("wrr", "lrc", ", which has the least to do of these 2"),
+    ):
+        with subscription_router(f"--subscription-algo={configured}") as router:
+            router.announce("foo.com", nodes[0].address, algorithm=asked_for)
+            router.announce("foo.com", nodes[1].address)
+            steps = explain(router, "foo.com?x=1#top")
+            assert texts(steps, "looked up") == [f"foo.com: a pool of 2, balanced by {asked_for}"]
+            assert texts(steps, "outcome")[0].endswith(words)
+
+
+def test_explaining_nothing_to_the_terminal(node):
+    """What was announced is printed as text; it cannot make up lines, or colours."""
+    with subscription_router() as router:
+        address = "/tmp/\x1b[31mRED\x07\noutcome      goes to /evil"
+        send_announcement(router.server, Announcement("foo.com", address))
+        send_announcement(
+            router.server, b"\xe0" + (23).to_bytes(2, "little") + b"\0\3\0key\2\0\xff\xfe\7\0address\1\0/"
+        )
+        router.wait_for("foo.com => new node")
+        found = run(
+            "explain",
+            f"--pid={router.pid}",
+            "foo.com",
+            env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
+        )
+        assert found.returncode == 0, found.stderr
+        assert "\x1b" not in found.stdout and "\\x1b[31mRED\\x07\\noutcome" in found.stdout
+        assert sum(line.startswith("outcome") for line in found.stdout.splitlines()) == 1
+
+
+def test_explaining_a_pause(node):
+    with subscription_router() as router:
+        router.announce("foo.com", node.address)
+        router.process.send_signal(signal.SIGTSTP)
+        router.wait_for("^paused$")
+        assert texts(explain(router, "foo.com", code=1), "outcome") == ["waits: the router is paused"]
+
+
+RUBBISH = (
+    b"",
+    b"[]",
+    b"[" * 100_000,
+    b'{"pid": PID}',
+    b'{"pid": PID, "format": 1, "version": "\\u001b]0;pwned\\u0007"}',
+    b'{"pid": PID, "format": FORMAT, "version": "", "options": {}}',
+    b'{"pid": PID, "format": FORMAT, "version": "", "state": "../../../tmp", "layout": {}, "options": OPTIONS}',
+)
+
+
+@pytest.mark.parametrize("said", RUBBISH, ids=range(len(RUBBISH)))
+def test_a_process_that_only_pretends(said):
+    """Whatever a stranger's memory says, it is an error in one line; nothing of it is opened or obeyed."""
+    options = json.dumps(dataclasses.asdict(Options())).encode()
+    script = (
+        "import os, sys; fd = os.memfd_create('fastrouter-live'); "
+        "os.write(fd, sys.stdin.buffer.read().replace(b'PID', str(os.getpid()).encode())); "
+        "print('there', flush=True); os.read(os.open(sys.argv[1], os.O_RDONLY), 1)"
+    )
+    reader, writer = os.pipe()
+    with subprocess.Popen(
+        [sys.executable, "-c", script, f"/proc/{os.getpid()}/fd/{reader}"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as stranger:
+        stranger.stdin.write(said.replace(b"OPTIONS", options).replace(b"FORMAT", str(FORMAT).encode()))
+        stranger.stdin.close()
+        stranger.stdout.readline()
+        for tool in ("explain", "top"):
+            found = run(tool, f"--pid={stranger.pid}", *(["foo.com"] if tool == "explain" else ["--once"]))
+            assert found.returncode == 2 and found.stderr.count("\n") == 1, found.stderr
+            assert "\x1b" not in found.stderr and "Traceback" not in found.stderr
+        stranger.kill()
+    os.close(reader)
+    os.close(writer)
+
+
+def test_top_goes_on_after_a_reload_and_ends_with_the_router(node):
+    with subscription_router() as router:
+        router.announce("foo.com", node.address)
+        terminal, end = pty.openpty()
+        command = [str(BIN / "fastrouter-top"), f"--pid={router.pid}"]
+        streams = {"stdin": end, "stdout": end, "stderr": end, "env": {**os.environ, "TERM": "dumb"}}
+        with subprocess.Popen(command, start_new_session=True, **streams) as top:
+            os.close(end)
+            said = bytearray()
+
+            def wait_for(pattern):
+                while not re.search(pattern, said):
+                    said.extend(os.read(terminal, 65536))
+
+            wait_for(rb"1 announced nodes")
+            router.process.send_signal(signal.SIGHUP)
+            router.wait_for("^ready$", 2)
+            router.announce("bar.com", node.address)
+            wait_for(rb"2 announced nodes")
+            router.stop()
+            assert top.wait(30) == 2
+        os.close(terminal)
 
 
 def test_explaining_what_is_left_out_and_passed_over():
@@ -162,7 +270,7 @@ def test_explaining_every_other_way(tmp_path, nodes, app_file):
         )
         assert texts(steps, "outcome") == [f"goes to {nodes[0].address}"]
     with Router(base, f"--fastrouter-use-code-string=0:{tmp_path}/map.py:node") as router:
-        steps = explain(router, "foo.com", code=1)
+        steps = explain(router, "foo.com", code=2)
         assert texts(steps, "outcome") == ["only the function can tell"]
         assert not (tmp_path / "called").exists(), "the user's code was not run"
         assert texts(explain(router, "foo.com", "--call"), "outcome") == [f"goes to {nodes[0].address}"]
@@ -197,7 +305,9 @@ def test_which_router(tmp_path, node):
         with Router("--fastrouter=127.0.0.1:0", f"--fastrouter-to={node.address}") as second:
             found = run("explain", "foo.com")
             assert found.returncode == 2
-            assert re.search(r"there are several; say which with --pid: \d+, \d+", found.stderr)
+            assert re.search(
+                r"there are several; say which with --pid: \d+ \(root\), \d+ \(root\)", found.stderr
+            )
             for router in (first, second):
                 assert (
                     f"pid {router.pid}, {router.address}"
