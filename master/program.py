@@ -4,7 +4,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NoReturn
 
 from fastrouter.cells import Table
@@ -88,13 +89,8 @@ def run(options: Options, heritage: Heritage) -> int:
     set_title("fastrouter-master " + " ".join(options.files), master, master.procname_master)
     _run_hooks(options, is_new, "pre-app")
     _run_as_master_starts(options, is_new)
-    surroundings = Surroundings(
-        on_ready=lambda: _is_ready(options, is_new, daemon),
-        heritage=lambda: _heritage(context, sockets, handler, fifo),
-        fifo=fifo,
-        log=handler,
-        write_pidfile=lambda: _write_pidfile_again(pidfile),
-    )
+    on_ready = partial(_is_ready, options, is_new, daemon)
+    surroundings = _surroundings(context, sockets, handler, fifo, pidfile, on_ready)
     supervisor = Supervisor(context, roles(options), _be_child, former, surroundings)
     if heritage.is_asked_again:
         os.kill(os.getpid(), signal.SIGHUP)
@@ -104,6 +100,23 @@ def run(options: Options, heritage: Heritage) -> int:
     _end(options, sockets, fifo, pidfile)
     daemon.report(code or 1)
     return code
+
+
+def _surroundings(
+    context: Context,
+    sockets: Sockets,
+    handler: LogHandler,
+    fifo: Fifo,
+    pidfile: str,
+    on_ready: Callable[[], None],
+) -> Surroundings:
+    return Surroundings(
+        on_ready=on_ready,
+        heritage=lambda: _heritage(context, sockets, handler, fifo),
+        fifo=fifo,
+        log=handler,
+        write_pidfile=lambda: _write_pidfile_again(pidfile),
+    )
 
 
 def _set_environment(options: Options, heritage: Heritage) -> int:
