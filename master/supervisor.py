@@ -49,6 +49,9 @@ _BACKLOG_TIME = 1.0
 _MOST_STANDSTILL = 30.0
 """Seconds after a reload in which nothing is announced, while the new router workers do not come up."""
 
+_HEARSAY = 2.0
+"""Seconds in which an announcement reaches every router worker, however busy the machine is."""
+
 _AT_ONCE = 5.0
 """Seconds that children have to end when they are told to end at once."""
 
@@ -99,6 +102,8 @@ class Supervisor:
     def _begin(self) -> None:
         self._refuse_at = float("inf")
         self._all_ready = False
+        self._retire_at = float("inf")
+        """When the last of the former children are told to end."""
         self._exit_code = 0
         self._stop_signal: signal.Signals | None = None
         self._rank = -1
@@ -168,6 +173,9 @@ class Supervisor:
                 self._reload.go_on()
             elif not self._go_on_stopping():
                 return self._exit_code
+            if now >= self._retire_at:
+                self._retire_at = float("inf")
+                self._former.replace(now)
             self._former.go_on(now)
             self._manager.go_on(now)
             self._log_handler.rotate_if_large()
@@ -178,7 +186,8 @@ class Supervisor:
     def _wait(self) -> float:
         """Seconds until something is due, one at most."""
         now = time.monotonic()
-        return max(0.0, min(self._children.next_due(now), self._deadline, now + 1.0) - now)
+        due = min(self._children.next_due(now), self._deadline, self._retire_at)
+        return max(0.0, min(due, now + 1.0) - now)
 
     def _leave(self) -> None:
         """In a fresh child: let go of what is the master's."""
@@ -208,7 +217,8 @@ class Supervisor:
             self._former.replace(now, but=APP)
         if not self._all_ready and self._children.are_all_ready:
             self._all_ready = True
-            self._former.replace(now)
+            # Whoever sends requests to the former application has to hear of the new one first.
+            self._retire_at = now + (_HEARSAY if self._context.options.announcer.is_wanted else 0.0)
             try:
                 self._on_ready()
             except HookError as error:

@@ -88,11 +88,12 @@ class Announcer:
                 log.warning("cannot read %s: %s; nothing of it is changed", subscription.mapping, error)
                 known = self._announced.items()
                 current.update({name: one for name, one in known if name[0] == subscription.server})
+        for (server, _, _), (announcement, signing_key) in current.items():
+            self._transmitter.send(server, announcement, signing_key)
+        # Afterwards, so that there is no moment without a node.
         for gone in self._announced.keys() - current.keys():
             self._unsubscribe(gone)
         self._announced = current
-        for (server, _, _), (announcement, signing_key) in current.items():
-            self._transmitter.send(server, announcement, signing_key)
 
     def drain(self) -> None:
         """Ask for no more requests, from now on. Routers that do not know this go on sending them."""

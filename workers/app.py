@@ -38,8 +38,8 @@ _PAUSE = 0.5
 _DRAIN = 1.0
 """Seconds to go on accepting for when told to stop, at most."""
 
-_QUIET = 0.1
-"""Seconds without a connection after which nobody is expected any more."""
+_QUIET, _QUIET_ANNOUNCED = 0.1, 0.5
+"""Seconds without a connection after which nobody is expected any more; routers have to hear that it ends."""
 
 
 def run_app(context: Context, index: int, ready: Callable[[], None]) -> int:
@@ -69,6 +69,7 @@ class AppWorker:
     def __init__(self, context: Context, index: int, application: Callable[..., Any]) -> None:
         self._options = context.options.app
         self._index = index
+        self._quiet = _QUIET_ANNOUNCED if context.options.announcer.is_wanted else _QUIET
         self._packet_timeout = context.options.sockets.socket_timeout
         self._application = application
         self._caches = context.caches
@@ -116,7 +117,7 @@ class AppWorker:
             # Who sends requests hears a moment later than this that they had better go elsewhere.
             deadline = time.monotonic() + _DRAIN
             while self._drain and time.monotonic() < deadline:
-                if not any(self._accept(fd, thread) for fd, _ in epoll.poll(_QUIET)):
+                if not any(self._accept(fd, thread) for fd, _ in epoll.poll(self._quiet)):
                     break
 
     def _accept(self, fd: int, thread: int) -> bool:

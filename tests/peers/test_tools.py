@@ -363,7 +363,14 @@ def test_top_in_a_terminal(node, kind):
     with subscription_router() as router:
         router.announce("foo.com", node.address)
         terminal, end = pty.openpty()
-        command = [str(BIN / "fastrouter-top"), f"--pid={router.pid}", "--sort=key"]
+        # Who is started in the background ignores SIGINT, and so do the tests perhaps.
+        command = [
+            "env",
+            "--default-signal=INT",
+            str(BIN / "fastrouter-top"),
+            f"--pid={router.pid}",
+            "--sort=key",
+        ]
         streams = {"stdin": end, "stdout": end, "stderr": end, "env": {**os.environ, "TERM": kind}}
         with subprocess.Popen(command, start_new_session=True, **streams) as top:
             os.close(end)
