@@ -88,6 +88,8 @@ class Explanation:
         self._health = Health(self._state, self._counters, self._options.router.max_fails)
         balancing = make_balancing(self._context, 0, self._counters, self._health)
         self._routes = Routes(self._state, balancing)
+        self._shared = [name for name in live.sockets if name in live.app_sockets]
+        """Addresses where the router and the local application both accept."""
         self.code = 1
         """The exit code of the command."""
         self.goes = ""
@@ -102,6 +104,8 @@ class Explanation:
         """What happens to the request, step by step."""
         yield _line("router", f"pid {self._live.pid}, {', '.join(self._live.sockets)}")
         yield _line("request", f"{self._host}{self._path} from {self._asked.client}")
+        if self._shared:
+            yield _line("beside it", f"the local application accepts on {', '.join(self._shared)}, too")
         key = self._key()
         yield from self._about_the_key(key)
         if not key:
@@ -266,6 +270,9 @@ class Explanation:
             self.code = _UNKNOWN
             return "only the function can tell"
         if self._options.router.cheap and self._forwarder.is_empty:
+            if self._shared:
+                self.code = 0
+                return "goes to the local application: the router has no node at all, and does not accept"
             return "waits in the backlog: the router is cheap, since it has no node at all"
         if self.goes:
             self.code = 0

@@ -283,6 +283,18 @@ def test_explaining_every_other_way(tmp_path, nodes, app_file):
         assert texts(explain(router, "foo.com"), "key") == ["all (fastrouter-force-key)"]
 
 
+def test_explaining_a_shared_socket(node, app_file):
+    """What the router does not accept while it is cheap, the application does."""
+    shared = ("--shared-socket=127.0.0.1:0", "--fastrouter==0", "--socket==0", f"--wsgi-file={app_file}")
+    with Router(*shared, "--fastrouter-subscription-server=127.0.0.1:0", "--fastrouter-cheap") as router:
+        steps = explain(router, "foo.com")
+        assert texts(steps, "beside it") == [f"the local application accepts on {router.address}, too"]
+        assert texts(steps, "outcome")[0].startswith("goes to the local application: ")
+        assert b"host=foo.com" in request(router.address)
+        router.announce("foo.com", node.address)
+        assert texts(explain(router, "foo.com"), "outcome") == [f"goes to {node.address}"]
+
+
 def test_it_disturbs_nothing(node):
     """While requests come, and the table changes, and the router is loaded anew, it is looked into again and again."""
     with subscription_router("--fastrouter-processes=2") as router:
