@@ -7,19 +7,16 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from fastrouter import __version__
 from fastrouter.address import AddressError, Binding, Shared, Tcp, Unix, parse_binding
 from fastrouter.config.foreign import foreign_options, why_ignored
 from fastrouter.config.option import check
 from fastrouter.config.pairs import ConfigError, Pair
-from fastrouter.config.report import tool_help
 from fastrouter.config.resolve import COMMANDS, Written, load, read, reason_to_refuse
-from fastrouter.config.tool import parse_tool
 from fastrouter.options import DoctorOptions, all_options
+from master.tool import run_tool
 
 __all__ = ["main"]
 
-_WRONG_USAGE = 2
 _WEB = ("http", "https", "http-socket", "https-socket")
 """Options that make uWSGI a web server itself."""
 
@@ -33,19 +30,12 @@ class Finding(NamedTuple):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0 when the configuration can be used, 1 when not, 2 for a wrong command line."""
-    try:
-        _, commands, files = parse_tool(DoctorOptions, list(sys.argv[1:] if arguments is None else arguments))
-        if "help" in commands:
-            print(tool_help(DoctorOptions))
-            return 0
-        if "version" in commands:
-            print(__version__)
-            return 0
-        if not files:
-            raise ConfigError("expected FILE.ini")
-    except ConfigError as error:
-        print(f"fastrouter-doctor: {error}", file=sys.stderr)
-        return _WRONG_USAGE
+    return run_tool(DoctorOptions, arguments, _doctor)
+
+
+def _doctor(options: DoctorOptions, files: Sequence[str]) -> int:
+    if not files:
+        raise ConfigError("expected FILE.ini")
     return _examine(files)
 
 

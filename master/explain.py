@@ -13,12 +13,9 @@ from urllib.parse import unquote
 
 import psutil
 
-from fastrouter import __version__
 from fastrouter.balance import ALGORITHMS
 from fastrouter.cells import Counter, Slot, Table
 from fastrouter.config.pairs import ConfigError
-from fastrouter.config.report import tool_help
-from fastrouter.config.tool import parse_tool
 from fastrouter.counters import NodeCounters
 from fastrouter.forwarders import Forwarder
 from fastrouter.forwarders.subscription import SubscriptionForwarder
@@ -31,6 +28,7 @@ from fastrouter.routes import Routes
 from fastrouter.shared import NodeRecord, SharedState
 from fastrouter.text import printable, to_bytes, to_text
 from master.live import Live, LiveError, attach
+from master.tool import WRONG_USAGE, run_tool
 from workers.context import Context, Listener
 from workers.forwarding import make_balancing, make_fallback, make_forwarder
 from workers.usercode import LoadError
@@ -38,35 +36,25 @@ from workers.usercode import LoadError
 __all__ = ["Explanation", "main"]
 
 _SECOND = 1_000_000_000
-_WRONG_USAGE = _UNKNOWN = 2
 _WIDTH = 13
 """Of the words that lines begin with."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0 when a request would be answered, 1 when not, 2 when that cannot be told."""
-    try:
-        options, commands, words = parse_tool(
-            ExplainOptions, list(sys.argv[1:] if arguments is None else arguments)
-        )
-        if "help" in commands:
-            print(tool_help(ExplainOptions))
-            return 0
-        if "version" in commands:
-            print(__version__)
-            return 0
-        if len(words) != 1 or not words[0].partition("://")[2] + words[0].partition("/")[0]:
-            raise ConfigError("expected HOST[/PATH], one")
-        live = attach(options.pid)
-        if options.call and live.user != psutil.Process().username():
-            raise LiveError(f"--call would run what belongs to {live.user}; do that as {live.user}")
-        logging.disable()
-        explanation = Explanation(live, options, words[0])
-        for line in explanation.lines():
-            print(printable(line))
-    except (ConfigError, LiveError, LoadError) as error:
-        print(f"fastrouter-explain: {error}", file=sys.stderr)
-        return _WRONG_USAGE
+    return run_tool(ExplainOptions, arguments, _explain, (LiveError, LoadError))
+
+
+def _explain(options: ExplainOptions, words: Sequence[str]) -> int:
+    if len(words) != 1 or not words[0].partition("://")[2] + words[0].partition("/")[0]:
+        raise ConfigError("expected HOST[/PATH], one")
+    live = attach(options.pid)
+    if options.call and live.user != psutil.Process().username():
+        raise LiveError(f"--call would run what belongs to {live.user}; do that as {live.user}")
+    logging.disable()
+    explanation = Explanation(live, options, words[0])
+    for line in explanation.lines():
+        print(printable(line))
     return explanation.code
 
 
@@ -267,7 +255,7 @@ class Explanation:
         if self._state.cells[Table.PAUSED]:
             return "waits: the router is paused"
         if self._forwarder is None:
-            self.code = _UNKNOWN
+            self.code = WRONG_USAGE
             return "only the function can tell"
         if self._options.router.cheap and self._forwarder.is_empty:
             if self._shared:

@@ -13,19 +13,16 @@ from rich.live import Live as Screen
 from rich.table import Table
 from rich.text import Text
 
-from fastrouter import __version__
 from fastrouter.address import AddressError, parse_node
 from fastrouter.config.pairs import ConfigError
-from fastrouter.config.report import tool_help
-from fastrouter.config.tool import parse_tool
 from fastrouter.options import TopOptions
 from fastrouter.stats import snapshot
 from fastrouter.text import printable
 from master.live import LiveError, attach
+from master.tool import run_tool
 
 __all__ = ["main"]
 
-_WRONG_USAGE = 2
 _PATIENCE = 10.0
 """Seconds for a stats server to answer."""
 
@@ -48,23 +45,14 @@ _HEAD_LINES = 6
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0, or 2 when there is no router to be seen."""
+    return run_tool(TopOptions, arguments, _top, (LiveError, AddressError, OSError, ValueError))
+
+
+def _top(options: TopOptions, words: Sequence[str]) -> int:
+    if len(words) > 1:
+        raise ConfigError("expected one ADDRESS at most")
     try:
-        options, commands, words = parse_tool(
-            TopOptions, list(sys.argv[1:] if arguments is None else arguments)
-        )
-        if "help" in commands:
-            print(tool_help(TopOptions))
-            return 0
-        if "version" in commands:
-            print(__version__)
-            return 0
-        if len(words) > 1:
-            raise ConfigError("expected one ADDRESS at most")
-        look = _remote(words[0]) if words else _local(options.pid)
-        _show(look, options)
-    except (ConfigError, LiveError, AddressError, OSError, ValueError) as error:
-        print(f"fastrouter-top: {error}", file=sys.stderr)
-        return _WRONG_USAGE
+        _show(_remote(words[0]) if words else _local(options.pid), options)
     except KeyboardInterrupt:
         pass
     return 0
