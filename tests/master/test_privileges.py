@@ -94,7 +94,7 @@ def test_a_reload_takes_capabilities_away_and_keeps_the_user(node):
             file.write_text(base + "cap = dac_read_search\n" + hook)
             router.process.send_signal(signal.SIGHUP)
             router.wait_for("^ready$", 2)
-            wait_until(lambda: not set(former) & set(router.pids("router worker")), "the end of the former")
+            wait_until(lambda: not set(former) & set(everybody(router)), "the end of the former")
             for pid in everybody(router):
                 for kind in ("CapEff", "CapPrm", "CapInh"):
                     assert capabilities(pid, kind) == {"dac_read_search"}, kind
