@@ -122,6 +122,8 @@ def test_app_workers_are_replaced(place, app_file, how):
         assert router.children("router worker") == routers
         if how != "W":  # which has no mercy
             assert all(isinstance(one, bytes) and b"pid=" in one for one in answers)
+        for number in (1, 2):
+            router.logged(f"respawned app worker {number}")
         log = (place / "log").read_text()
         ends = [log.index(f"respawned app worker {number}") for number in (1, 2)]
         if how in ("c", "touch-chain-reload"):

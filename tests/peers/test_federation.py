@@ -105,7 +105,7 @@ def test_a_ring_of_three_serves_everywhere_and_nothing_circles(node):
             ]
             return [int(line.split("figures: ")[1].split()[0]) for line in lines]
 
-        assert accepted() == [5, 5, 5], "each once in each router"
+        wait_until(lambda: accepted() == [5, 5, 5], "each once in each router")
         send_announcement(servers[0], Announcement("foo.com", node.address, unsubscribe=True))
         for router in ring:
             router.wait_for("foo.com => marking .* as failed$")
