@@ -66,9 +66,7 @@ class FileSink:
     def write(self, level: int, line: str) -> bool:
         if self._path and time.monotonic() - self._looked > _LOOK_EVERY:
             self.reopen()
-        if self._prefixed:
-            line = f"<{_severity(level)}>{line}"  # sd-daemon(3)
-        data = line.encode("utf-8", "backslashreplace") + b"\n"
+        data = _for_journal(level, line) if self._prefixed else plain_format(level, line)
         if self._is_torn:
             data = b"\n" + data
         try:
@@ -170,9 +168,7 @@ class StreamSink:
         self._prefixed = _is_journal(fd)
 
     def write(self, level: int, line: str) -> bool:
-        if self._prefixed:
-            line = f"<{_severity(level)}>{line}"  # sd-daemon(3)
-        data = line.encode("utf-8", "backslashreplace") + b"\n"
+        data = _for_journal(level, line) if self._prefixed else plain_format(level, line)
         try:
             self._socket.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
         except OSError:
@@ -216,6 +212,11 @@ def open_log(path: str, flags: int = 0) -> int:
     """
     flags |= os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
     return os.open(path, flags, 0o640)
+
+
+def _for_journal(level: int, line: str) -> bytes:
+    """With the level in front, as systemd reads it from standard error (sd-daemon(3))."""
+    return plain_format(level, f"<{_severity(level)}>{line}")
 
 
 def _severity(level: int) -> int:

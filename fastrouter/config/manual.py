@@ -1,4 +1,4 @@
-"""Manual pages (man(7)) and completion for shells, from the declarations of the options."""
+"""Manual pages (man(7)) and completion for bash, from the declarations of the options."""
 
 import re
 
@@ -57,7 +57,7 @@ def manuals() -> dict[str, str]:
 
 
 def completion() -> str:
-    """For bash, and for zsh with its bashcompinit."""
+    """For bash."""
     words = {_MASTER: [*syntax().arguments]}
     words |= {_name(group): [option.name for option in declared(group)] for group in TOOLS}
     ours = {option.name for group in GROUPS for option in declared(group)}
