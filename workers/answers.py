@@ -1,6 +1,7 @@
 """What the router itself says when no node answers, if it is asked to (``fastrouter-answer-errors``)."""
 
-import os
+import socket
+from _socket import socket as PlainSocket
 from http import HTTPStatus
 from typing import Final
 
@@ -26,7 +27,7 @@ _RETRY_AFTER = 10
 """Seconds; a node announces itself that often unless told otherwise (uWSGI's subscribe-freq)."""
 
 
-def answer(client: int, status: int) -> bool:
+def answer(client: PlainSocket, status: int) -> bool:
     """Write a whole response. False when the client does not take it."""
     body = f"{HTTPStatus(status).phrase}\n"
     lines = [
@@ -38,7 +39,7 @@ def answer(client: int, status: int) -> bool:
     if status == UNAVAILABLE:
         lines.append(f"Retry-After: {_RETRY_AFTER}")
     try:
-        os.write(client, "\r\n".join([*lines, "", body]).encode("ascii"))
+        client.send("\r\n".join([*lines, "", body]).encode("ascii"), socket.MSG_DONTWAIT)
     except OSError:
         return False  # it has gone, or is full of something else
     return True

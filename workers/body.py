@@ -73,7 +73,7 @@ def buffer_body(session: "Session") -> Generator[None, Event, None]:
 def _read(session: "Session", put: Callable[[bytes], object]) -> Generator[None, Event, None]:
     router, client = session.router, session.client
     left = session.body_left or 0
-    router.loop.watch(client, IN, session.resume)
+    router.loop.watch(session.client_fd, IN, session.resume)
     while left:
         yield  # after every chunk: a client that is faster than the disk must not have the worker for itself
         session.touched = router.seconds
@@ -83,5 +83,5 @@ def _read(session: "Session", put: Callable[[bytes], object]) -> Generator[None,
             left -= len(data)
         elif data is not None:
             raise ClientGone("closed in the middle of the body")
-    router.loop.unwatch(client)
+    router.loop.unwatch(session.client_fd)
     session.body_left = 0

@@ -56,7 +56,7 @@ def _read_on(session: Session, first: bytes | None) -> Generator[None, Event, by
         raise BadRequest("closed before the request")
     data = bytearray(first or b"")
     loop = session.router.loop
-    loop.watch(session.client, IN, session.resume)
+    loop.watch(session.client_fd, IN, session.resume)
     while len(data) < HEADER.size or len(data) < _size(data):
         yield
         more = read_client(session.client, _FIRST_READ)
@@ -64,5 +64,5 @@ def _read_on(session: Session, first: bytes | None) -> Generator[None, Event, by
             raise BadRequest(f"closed after {len(data)} bytes of the request")
         data += more or b""
         session.touched = session.router.seconds
-    loop.unwatch(session.client)
+    loop.unwatch(session.client_fd)
     return bytes(data)

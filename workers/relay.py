@@ -4,7 +4,6 @@ Only the node is watched as a rule. The client is watched when there is somethin
 room for what it has not taken yet, or, once the session is old enough, its leaving.
 """
 
-import os
 import socket
 import time
 from _socket import socket as PlainSocket
@@ -22,6 +21,11 @@ if TYPE_CHECKING:
 __all__ = ["Bytes", "ClientGone", "linger", "read_client", "relay", "send"]
 
 _GONE: Final = HUP | ERR
+
+# As in <sys/socket.h>. The client's socket is left as accept(2) made it: to say so with each call is cheaper
+# than to make it non-blocking first.
+MSG_DONTWAIT: Final = 0x40
+_LAST: Final = MSG_DONTWAIT | 0x8000  # MSG_MORE: the end of the connection follows at once
 
 _FAIR: Final = 16
 """Full buffers to move for one session before others have their turn."""
@@ -46,7 +50,8 @@ def relay(session: "Session", sock: PlainSocket, node: Node, rest: Bytes) -> Gen
 
     Returns 0, or the status of a failure; raises ClientGone, and TimeoutError when the client made no move.
     """
-    router, client, node_fd = session.router, session.client, session.node_fd
+    router, client = session.router, session.client
+    client_fd, node_fd = session.client_fd, session.node_fd
     resume, buffer, body = session.resume, router.buffer, session.body
     left, down = session.body_left, b""
     up = _begin(session, node, rest)
@@ -61,7 +66,7 @@ def relay(session: "Session", sock: PlainSocket, node: Node, rest: Bytes) -> Gen
             listening = not up and left != _ENDED and (left != 0 or session.old)
             wanted = (OUT if down else 0) | (IN if listening else 0)
             if wanted != client_events:
-                client_events = router.loop.watch_or_not(client, wanted, resume)
+                client_events = router.loop.watch_or_not(client_fd, wanted, resume)
             fd, events = yield
             if fd >= 0:
                 session.touched = router.seconds
@@ -74,13 +79,13 @@ def relay(session: "Session", sock: PlainSocket, node: Node, rest: Bytes) -> Gen
                 if not down and events != OUT:
                     if not received and session.record is not None:
                         session.record.look_at(sock)
-                    n, down, ended = _download(sock, client, buffer, events & RDHUP)
+                    n, down, ended = _download(sock, client, buffer, (events & RDHUP) != 0)
                     if n and not received:
                         _answers(session, node)
                     received += n
                     if ended:
                         break
-            elif fd == client:
+            elif fd == client_fd:
                 if down and events != IN:
                     down = down[_write(client, down) :]
                 if events & IN and listening:
@@ -132,7 +137,7 @@ def _count(session: "Session", node: Node, sent: int, received: int) -> None:
     session.router.counters.moved(node, sent, received)
     if session.record is not None:
         session.record.moved(sent, received)
-    session.router.loop.unwatch(session.client)
+    session.router.loop.unwatch(session.client_fd)
 
 
 def _too_late(session: "Session", node: Node, received: int) -> int:
@@ -157,21 +162,20 @@ def linger(session: "Session") -> Generator[None, Event, None]:
     """The answer is out, but the client may still send: closing now would reset it before it reads that."""
     router, client = session.router, session.client
     session.touched, session.limit = router.seconds, _LINGER
-    with socket.socket(fileno=os.dup(client)) as sock:
-        _shutdown(sock)
+    _shutdown(client)
     try:
         if read_client(client, 65536) != b"":
-            router.loop.watch(client, IN, session.resume)
+            router.loop.watch(session.client_fd, IN, session.resume)
             while read_client(client, 65536) != b"":
                 yield
     except OSError:
         pass  # a TimeoutError, or it has gone
 
 
-def read_client(client: int, size: int) -> bytes | None:
+def read_client(client: PlainSocket, size: int) -> bytes | None:
     """Up to size bytes, none at the end of file; None when there is nothing to read yet."""
     try:
-        return os.read(client, size)
+        return client.recv(size, MSG_DONTWAIT)
     except BlockingIOError:
         return None
 
@@ -187,15 +191,17 @@ def send(sock: PlainSocket, data: Bytes) -> Bytes:
     return memoryview(data)[n:] if n < len(data) else b""
 
 
-def _write(client: int, data: Bytes) -> int:
+def _write(client: PlainSocket, data: Bytes, flags: int = MSG_DONTWAIT) -> int:
     """Write to the client; returns the number of bytes taken."""
     try:
-        return os.write(client, data)
+        return client.send(data, flags)
     except BlockingIOError:
         return 0
 
 
-def _download(sock: PlainSocket, client: int, buffer: memoryview, closing: int) -> tuple[int, bytes, bool]:
+def _download(
+    sock: PlainSocket, client: PlainSocket, buffer: memoryview, closing: bool
+) -> tuple[int, bytes, bool]:
     """Move what the node has said to the client.
 
     closing says that the node had closed its side before this call: a read that comes out short was its last,
@@ -213,12 +219,14 @@ def _download(sock: PlainSocket, client: int, buffer: memoryview, closing: int) 
         if not n:
             return received, b"", True
         received += n
-        sent = _write(client, buffer[:n])
+        # All that was there has been read when less came than would fit; if the node had closed by then,
+        # that was everything, and goes out in one segment with the end of the connection.
+        ended = closing and n < size
+        sent = _write(client, buffer[:n], _LAST if ended else MSG_DONTWAIT)
         if sent < n:
             return received, bytes(buffer[sent:n]), False
         if n < size or received > _FAIR * size:
-            # All that was there has been read; if the node had closed by then, that was everything.
-            return received, b"", bool(closing) and n < size
+            return received, b"", ended
 
 
 def _shutdown(sock: PlainSocket) -> None:

@@ -247,15 +247,15 @@ class Router:
 
     def close(self, session: Session) -> None:
         """A session is over."""
-        if self._access_log is not None:
-            self._access_log.write(session.record or Record(), session.key, session.packet)
         self.leave(session)
         if session.waits_for is not None:
             self.queue.discard(session)
         if session.body is not None:
             session.body.close()
-        self.loop.forget(session.client)
-        os.close(session.client)
+        self.loop.forget(session.client_fd)
+        session.client.close()
+        if self._access_log is not None:
+            self._access_log.write(session.record or Record(), session.key, session.packet)
         self._sessions.discard(session)
         self._cells[Worker.SESSIONS] = len(self._sessions)
         if self._gate.reasons:
@@ -264,7 +264,6 @@ class Router:
             self._end_when_drained()
 
     def _admit(self, client: int) -> None:
-        os.set_blocking(client, False)
         session = Session(self, client)
         if self._access_log is not None:
             session.record = Record()

@@ -11,7 +11,7 @@ import socket
 import time
 from _socket import socket as PlainSocket
 from collections.abc import Generator, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from fastrouter.node import Node
 from workers.answers import BAD_REQUEST, FAILED, GONE, NO_ANSWER, NO_NODE, UNAVAILABLE, answer
@@ -32,6 +32,11 @@ SWEEP: Event = (-1, 0)
 
 _STREAM = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
 
+# As in <sys/socket.h>, <netinet/in.h> and <netinet/tcp.h>; literals, as they are used for every request.
+_UNIX: Final = 1
+_TCP: Final = 6
+_QUICKACK: Final = 12
+
 _WAIT = frozenset({errno.EINPROGRESS, errno.EAGAIN})
 """Connect errors that say: not yet."""
 
@@ -48,6 +53,7 @@ class Session:
         "body_left",
         "body_size",
         "client",
+        "client_fd",
         "generator",
         "idempotent",
         "key",
@@ -70,7 +76,9 @@ class Session:
 
     def __init__(self, router: "Router", client: int) -> None:
         self.router = router
-        self.client = client
+        self.client_fd = client
+        # With a family and a type that are given, the kernel is asked nothing but whether this is a socket.
+        self.client = PlainSocket(_UNIX, _STREAM, 0, client)
         self.sock: PlainSocket | None = None
         self.node_fd = -1
         self.node: Node | None = None
@@ -184,6 +192,9 @@ class Session:
             sock = self.sock = PlainSocket(node.family, _STREAM)
         except OSError as error:
             return router.connect_failed(self, node, error.errno or errno.EMFILE, tries), False
+        if node.family != _UNIX:
+            # The acknowledgement that completes the handshake goes with the packet, not ahead of it.
+            sock.setsockopt(_TCP, _QUICKACK, 0)
         self.node_fd = sock.fileno()
         packet = _with_modifiers(self.packet, node.header)
         self.started = time.monotonic_ns()

@@ -1,5 +1,6 @@
 """However the bytes of a request arrive, it is the same session."""
 
+import contextlib
 import itertools
 import random
 import socket
@@ -32,9 +33,8 @@ def worker():
 def read_in_pieces(worker, pieces):
     """What the session knows once the request is read, and how much of the bytes was taken by then."""
     ours, theirs = socket.socketpair()
-    with ours, theirs:
-        ours.setblocking(False)
-        session = Session(worker, ours.fileno())
+    session = Session(worker, ours.detach())
+    with theirs, contextlib.closing(session.client):
         reading = read_request(session)
         try:
             for piece in pieces:
