@@ -32,7 +32,9 @@ _DOMAIN = b"uwsgi announcement, ed25519\0"
 def announcement(key: str, address: str, leave: bool = False, **variables: object) -> bytes:
     """The datagram that announces the node at address for key, or takes it back.
 
-    variables are modifier1, modifier2, cores, load, weight, backup, algo, max_conns, drain, notify, signer.
+    variables are modifier1, modifier2, cores, load, weight, backup, algo, max_conns, drain, notify, signer,
+    and fd_passing=1 for a server that takes clients' descriptors (``passing.py``), keepalive=1 for one that
+    leaves connections open after its answers.
     Raises ValueError when they are more than a datagram holds.
     """
     block = b""

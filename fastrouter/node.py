@@ -1,6 +1,7 @@
 """A node as a router worker sees it."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from fastrouter.address import parse_node
 from fastrouter.cells import COUNTERS, Slot
@@ -8,6 +9,9 @@ from fastrouter.shared import Layout, NodeRecord
 from fastrouter.text import to_bytes, to_text
 
 __all__ = ["Node", "configured", "named"]
+
+_UNIX: Final = 1
+"""AF_UNIX"""
 
 
 class Node:
@@ -19,8 +23,10 @@ class Node:
         "counters_at",
         "failures",
         "family",
+        "has_taken",
         "header",
         "id",
+        "keeps",
         "key",
         "mark_at",
         "max_conns",
@@ -32,6 +38,7 @@ class Node:
         "share",
         "slot",
         "sockaddr",
+        "takes_clients",
         "weight",
     )
 
@@ -49,6 +56,12 @@ class Node:
         self.max_conns = record.max_conns
         self.header = (record.modifier1, record.modifier2)
         """modifier1 and modifier2 of the packets that this node is sent."""
+        self.takes_clients = record.fd_passing and self.family == _UNIX
+        """Clients' descriptors are passed to it."""
+        self.keeps = record.keepalive
+        """It leaves connections open."""
+        self.has_taken = record.id != 0
+        """It has said so itself or reported of one of them, so that it is sure to know how."""
         self.counters_at = slot * COUNTERS
         """Where in a worker's counters the node's are."""
         self.mark_at = layout.slot_cell(slot, Slot.MARK)
@@ -72,13 +85,26 @@ _NOWHERE = b"/dev/null/unresolved"
 """What nobody can be reached at."""
 
 
-def configured(address: str, slot: int, layout: Layout, modifier1: int = 0, max_conns: int = 0) -> Node:
+def configured(
+    address: str,
+    slot: int,
+    layout: Layout,
+    modifier1: int = 0,
+    max_conns: int = 0,
+    fd_passing: bool = False,
+    keepalive: bool = False,
+) -> Node:
     """A node that was not announced. Raises AddressError when the address cannot be dialled."""
     encoded = to_bytes(address)
-    return Node(NodeRecord(0, slot, b"", encoded, modifier1, max_conns=max_conns), slot, layout)
+    record = NodeRecord(
+        0, slot, b"", encoded, modifier1, max_conns=max_conns, fd_passing=fd_passing, keepalive=keepalive
+    )
+    return Node(record, slot, layout)
 
 
-def named(address: str, slot: int, layout: Layout, max_conns: int = 0) -> Node:
+def named(address: str, slot: int, layout: Layout, max_conns: int = 0, keepalive: bool = False) -> Node:
     """The same for an address with a host name: it is nowhere until its slot says where it is."""
-    record = NodeRecord(0, slot, b"", to_bytes(address), max_conns=max_conns, resolved=_NOWHERE)
+    record = NodeRecord(
+        0, slot, b"", to_bytes(address), max_conns=max_conns, resolved=_NOWHERE, keepalive=keepalive
+    )
     return Node(record, slot, layout)

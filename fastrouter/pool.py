@@ -2,7 +2,7 @@
 
 import time
 from bisect import bisect, insort
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 from fastrouter.balance import ALGORITHMS, Balancer
 from fastrouter.counters import NodeCounters
@@ -23,6 +23,8 @@ class Balancing:
         counters: NodeCounters,
         health: Health,
         slow_start: int = 0,
+        fd_passing: Container[str] = (),
+        keepalive: Container[str] = (),
     ) -> None:
         """phase, from 0 to 1, is different in every worker, so that they do not all begin with one node."""
         self.algorithm = algorithm
@@ -33,6 +35,10 @@ class Balancing:
         self.health = health
         self.slow_start = slow_start * 1_000_000_000
         """Nanoseconds in which a node that joins comes to its share."""
+        self.fd_passing = fd_passing
+        """Addresses of nodes that take clients' descriptors, whether they say so or not."""
+        self.keepalive = keepalive
+        """And of those that leave connections open."""
 
     def for_configured_nodes(self) -> "Balancing":
         """The same, but for the algorithm: in turn, from the first (uWSGI 2.0.31 behaviour)."""

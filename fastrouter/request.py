@@ -7,12 +7,8 @@ __all__ = ["MAX_KEY", "Head", "decimal", "read_head", "with_mountpoint"]
 MAX_KEY = 255
 """Longest key, in bytes; a longer value is ignored as if the variable were absent."""
 
-# Lengths of the names looked at, and 0 so that an empty name is caught by the same test. Most variables are
-# dismissed by their length alone, without a copy of the name.
-_LENGTHS = frozenset({0, 9, 11, 12, 14, 20, 22})
 
-
-Head = tuple[bytes, bytes, bytes, int | None, bool, bool]
+Head = tuple[bytes, bytes, bytes, int | None, bool, bool, bool]
 """What read_head returns; a plain tuple, as it is made for every request:
 
 the key, empty when the packet names none;
@@ -20,7 +16,8 @@ REMOTE_ADDR, the client's address as the web server saw it;
 PATH_INFO;
 CONTENT_LENGTH in bytes, 0 when empty, None when absent;
 whether the method is GET, HEAD, OPTIONS or TRACE, and so may be sent again to another node (RFC 9110, 9.2.2);
-whether only the end of the connection can tell where the body ends: a websocket's, or a chunked one's.
+whether only the end of the connection can tell where the body ends: a websocket's, or a chunked one's;
+whether the method is HEAD, whose answer has no body.
 """
 
 _IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})
@@ -42,7 +39,9 @@ def read_head(block: bytes) -> Head:
             start = at + 2
             stop = start + block[at] + (block[at + 1] << 8)
             at = stop + 2 + block[stop] + (block[stop + 1] << 8)
-            if stop - start in _LENGTHS:
+            # Most variables are dismissed by the length of their names alone, without a copy of the name.
+            size = stop - start
+            if size == 11 or size == 9 or size == 14 or size == 12 or size == 20 or size == 22 or not size:
                 name = block[start:stop]
                 if name == b"HTTP_HOST":
                     if not locked and at - stop <= MAX_KEY + 2:
@@ -72,7 +71,8 @@ def read_head(block: bytes) -> Head:
         raise PacketError("a record runs over the end of the block") from None
     if at != end:
         raise PacketError("a value runs over the end of the block")
-    return key, remote, path, length, method in _IDEMPOTENT, upgrade or (chunked and length is None)
+    endless = upgrade or (chunked and length is None)
+    return key, remote, path, length, method in _IDEMPOTENT, endless, method == b"HEAD"
 
 
 def with_mountpoint(key: bytes, path: bytes, segments: int) -> bytes:
@@ -83,6 +83,8 @@ def with_mountpoint(key: bytes, path: bytes, segments: int) -> bytes:
 
 def decimal(text: bytes) -> int:
     """The number that the leading digits of text say, 0 without any (as C's atoi reads it)."""
+    if not text:
+        return 0
     if text.isdigit():
         return int(text[:19])
     digits = 0

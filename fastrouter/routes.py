@@ -64,6 +64,14 @@ class Routes:
         emptied = self._emptied.get(key)
         return emptied is not None and time.monotonic() - emptied < _REMEMBERED
 
+    def only(self, key: bytes) -> Node | None:
+        """The live node of a key that has one and no other."""
+        pool = self.pools.get(key)
+        if pool is None or len(pool.nodes) != 1:
+            return None
+        node = pool.nodes[0]
+        return None if self._cells[node.mark_at] == node.id else node
+
     def pick(self, key: bytes, remote: bytes) -> Node | None:
         """The next live node of key for the client at remote."""
         pool = self.pools.get(key)
@@ -126,6 +134,8 @@ class Routes:
         if self._cells[node.mark_at] == node.id:
             return
         node.max_conns = node.max_conns or self._balancing.max_conns
+        node.takes_clients = node.takes_clients or node.address in self._balancing.fd_passing
+        node.keeps = node.keeps or node.address in self._balancing.keepalive
         pool = self.pools.get(record.key)
         if pool is None:
             pool = self.pools[record.key] = Pool(self._balancing)

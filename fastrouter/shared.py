@@ -36,11 +36,11 @@ __all__ = [
     "read_failures",
 ]
 
-FORMAT = 2
+FORMAT = 3
 """Of everything that follows; a program that is loaded anew takes over only what it understands."""
 
 
-_RECORD_HEAD = struct.Struct("<QQHBBHHHIBBQ?")
+_RECORD_HEAD = struct.Struct("<QQHBBHHHIBBQ???")
 MAX_ALGORITHM = 32
 """Bytes of an algorithm's name."""
 _MAX_RESOLVED = 64
@@ -75,6 +75,10 @@ class NodeRecord(NamedTuple):
     """Monotonic nanoseconds of its first announcement, or of the first after it had failed or left."""
     draining: bool = False
     """It gets no more requests, and is only here for those that it still has."""
+    fd_passing: bool = False
+    """It takes clients' descriptors."""
+    keepalive: bool = False
+    """It leaves connections open."""
 
     def encode(self) -> bytes:
         head = _RECORD_HEAD.pack(
@@ -91,6 +95,8 @@ class NodeRecord(NamedTuple):
             len(self.resolved),
             self.since,
             self.draining,
+            self.fd_passing,
+            self.keepalive,
         )
         return head + self.key + self.address + self.algorithm + self.resolved
 
@@ -135,7 +141,8 @@ _READ = 4096 * _PAIR.size
 
 
 def _decode(record: bytes) -> NodeRecord:
-    id_, order, weight, modifier1, modifier2, *sizes, since, draining = _RECORD_HEAD.unpack_from(record)
+    fields = _RECORD_HEAD.unpack_from(record)
+    id_, order, weight, modifier1, modifier2, *sizes, since, draining, fd_passing, keepalive = fields
     key_size, address_size, backup, max_conns, algorithm_size, resolved_size = sizes
     key_end = _RECORD_HEAD.size + key_size
     address_end = key_end + address_size
@@ -154,6 +161,8 @@ def _decode(record: bytes) -> NodeRecord:
         record[algorithm_end : algorithm_end + resolved_size],
         since,
         draining,
+        fd_passing,
+        keepalive,
     )
 
 

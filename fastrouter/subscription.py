@@ -67,6 +67,10 @@ class Announcement:
     """Variables for routers of other kinds (``sni_key``, ``proto``), passed over by this one."""
     drain: bool = False
     """The node wants no more requests, and has some to end. Not in uWSGI."""
+    fd_passing: bool = False
+    """The node takes clients' descriptors (passing.py). Not in uWSGI."""
+    keepalive: bool = False
+    """The node leaves the connection open after an answer whose end can be told. Not in uWSGI."""
     via: tuple[str, ...] = ()
     """The routers that it was passed on by, first to last. Not in uWSGI."""
     notify: str = ""
@@ -90,6 +94,8 @@ class Announcement:
             ("algo", self.algorithm),
             ("max_conns", self.max_conns),
             ("drain", int(self.drain)),
+            ("fd_passing", int(self.fd_passing)),
+            ("keepalive", int(self.keepalive)),
             ("via", ",".join(self.via)),
             ("notify", self.notify),
             ("signer", self.signer),
@@ -144,6 +150,8 @@ def parse_announcement(datagram: bytes, sender: str = "") -> Announcement:
         algorithm=to_text(values.get(b"algo", b"")),
         max_conns=min(number[b"max_conns"], MAX_CONNS),
         drain=number[b"drain"] != 0,
+        fd_passing=number[b"fd_passing"] != 0,
+        keepalive=number[b"keepalive"] != 0,
         via=tuple(name for name in to_text(values.get(b"via", b"")).split(",") if name),
         notify=to_text(values.get(b"notify", b"")),
         signer=to_text(values.get(b"signer", b"")),
@@ -154,7 +162,7 @@ def parse_announcement(datagram: bytes, sender: str = "") -> Announcement:
 
 _NUMBERS = (
     *(b"modifier1", b"modifier2", b"cores", b"load", b"weight"),
-    *(b"backup", b"max_conns", b"drain", b"unix", b"seq"),
+    *(b"backup", b"max_conns", b"drain", b"fd_passing", b"keepalive", b"unix", b"seq"),
 )
 
 

@@ -283,4 +283,6 @@ def _record(announcement: Announcement, id: int, order: int, resolved: str, sinc
         announcement.algorithm.encode("ascii", "replace")[:MAX_ALGORITHM],
         to_bytes(resolved),
         since,
+        fd_passing=announcement.fd_passing,
+        keepalive=announcement.keepalive,
     )

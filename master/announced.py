@@ -197,4 +197,6 @@ class Announced:
             modifier2=subscription.modifier2,
             cores=self._options.cores,
             notify=self._options.notify,
+            fd_passing=self._options.fd_passing,
+            keepalive=self._options.keepalive,
         )

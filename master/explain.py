@@ -84,7 +84,7 @@ class Explanation:
         """The address of the node that would get it."""
         self._takers: list[Node] = []
         """All that would take it."""
-        self._fallback = make_fallback(self._context, self._routes)
+        self._fallback = make_fallback(self._context, self._routes, balancing)
         self._forwarder = self._make_forwarder(balancing)
         self._routes.read_all()
 
@@ -193,6 +193,10 @@ class Explanation:
             said.append(f"weight {record.weight}")
         if record.backup:
             said.append(f"backup level {record.backup}")
+        if node.takes_clients and not self._context.options.sockets.no_fd_passing:
+            said.append("takes clients")
+        if node.keeps:
+            said.append("keeps connections")
         said.append(f"{active} of {node.max_conns} requests" if node.max_conns else f"{active} requests")
         if problem := self._why_not(node):
             said.append(problem)

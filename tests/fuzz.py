@@ -18,6 +18,7 @@ from fastrouter.config.ini import read_ini
 from fastrouter.config.option import check
 from fastrouter.config.pairs import ConfigError, Pair
 from fastrouter.config.resolve import syntax
+from fastrouter.framing import Framing
 from fastrouter.options import all_options
 from fastrouter.packet import PacketError, encode_block, records
 from fastrouter.policy import PolicyError, Sender, parse_rule
@@ -53,6 +54,19 @@ def request(data):
         assert head[1] == values.get(b"REMOTE_ADDR", b"")
         assert head[2] == values.get(b"PATH_INFO", b"")
         assert head[0] in (*values.values(), b"") or len(set(pairs)) > len(values)
+
+
+def reply(data):
+    """Whole or byte by byte, an answer ends where it ends."""
+    for is_to_head in (False, True):
+        whole, pieces = Framing(is_to_head), Framing(is_to_head)
+        used = whole.feed(data)
+        assert used == sum(pieces.feed(data[at : at + 1]) for at in range(len(data))) <= len(data)
+        assert (whole.is_done, whole.is_free and whole.is_done) == (
+            pieces.is_done,
+            pieces.is_free and pieces.is_done,
+        )
+        assert whole.is_done or used == len(data)
 
 
 def announcement(data):
@@ -182,12 +196,16 @@ def state_file(data):
 TARGETS = {
     target.__name__: target
     for target in (
-        *(packet, request, announcement, signature, address, subscriptions),
+        *(packet, request, reply, announcement, signature, address, subscriptions),
         *(rule, cache_definition, cache_packet, ini, command_line, state_file),
     )
 }
 
 SEEDS = {
+    "reply": [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", b"HTTP/1.1 100 C\r\n\r\nHTTP/1.1 204 N\r\nConnection: x, close\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;a\r\nhello\r\n0\r\nT: x\r\n\r\n",
+    ],
     "address": [b"127.0.0.1:3031", b"[::1]:80", b"@x", b"/run/x.sock", b"=0", b"fd://3", b"app.example:80"],
     "subscriptions": [
         b"127.0.0.1:2626:foo.com,5,SHA1:/k.pem", b"=0=/s:@/keys", b"server=1.2.3.4:5,key=foo.com,addr=[::1]:2,weight=3,sign=ED25519:/k,signer=a",

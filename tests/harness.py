@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 
 from fastrouter.client import request_packet
+from fastrouter.passing import Taken, take
 from fastrouter.subscription import Announcement
 
 LIMIT = 10.0 * float(os.environ.get("TEST_TIME_FACTOR", "1"))
@@ -177,6 +178,11 @@ def subscription_router(*arguments: str | Path, cheap: bool = False, **extra: ob
     )
 
 
+def router_to(node: "FakeNode", *options: str) -> Router:
+    """A router on a free port in front of one node."""
+    return Router("--fastrouter=127.0.0.1:0", f"--fastrouter-to={node.address}", *options)
+
+
 def send_announcement(server: str, announcement: Announcement | bytes) -> None:
     data = announcement if isinstance(announcement, bytes) else announcement.encode()
     kind, address = dial(server)
@@ -328,6 +334,29 @@ class HeldNode(FakeNode):
         self.entered.set()
         self.release.wait(LIMIT)
         connection.sendall(answer(b"served"))
+
+
+class TakingNode(FakeNode):
+    """Takes clients, and answers with their names for themselves and the length of what they sent."""
+
+    def __init__(self, path, keeps=False):
+        self.keeps = keeps
+        self.taken = self.relayed = 0
+        super().__init__(self._take, path=str(path))
+
+    def _take(self, connection, number):
+        with contextlib.suppress(EOFError):
+            self._serve(connection)
+
+    def _serve(self, connection):
+        while connection is not None:
+            with take(connection) as client:
+                self.taken += isinstance(client, Taken)
+                self.relayed += not isinstance(client, Taken)
+                _, body = read_request(client)
+                client.sendall(answer(f"{client.getpeername()} {len(body)}".encode()))
+                keeps = self.keeps and isinstance(client, Taken)
+                connection = client.release() if keeps else None
 
 
 def refusing_address() -> tuple[socket.socket, str]:

@@ -3,6 +3,7 @@
 For the local application beside a router; serving WSGI well is not what this project exists for.
 """
 
+import contextlib
 import logging
 import os
 import select
@@ -16,6 +17,7 @@ from typing import Any
 from fastrouter.cache.wire import CACHE, answer_call
 from fastrouter.cells import App
 from fastrouter.packet import HEADER, PacketError
+from fastrouter.passing import Taken, take
 from workers.context import Context
 from workers.loop import EXCLUSIVE
 from workers.process import BOOT_FAILURE
@@ -105,44 +107,68 @@ class AppWorker:
         os.write(self._wake_writer, b"\0")
 
     def _serve_all(self, thread: int) -> None:
+        kept: socket.socket | None = None
         with select.epoll() as epoll:
             epoll.register(self._wake_reader, select.EPOLLIN)
             for fd in self._listeners:
                 epoll.register(fd, select.EPOLLIN | EXCLUSIVE)
             while not self._stopping:
                 for fd, _ in epoll.poll(maxevents=1):
-                    if fd in self._listeners:
-                        self._accept(fd, thread)
+                    connection = self._accept(fd) if fd in self._listeners else kept
+                    if connection is None:
+                        continue
+                    if kept is not None:
+                        epoll.unregister(kept)
+                        if kept is not connection:
+                            _end(kept)  # the router must not count on a thread that serves somebody else
+                    kept = self._answer(connection, thread, epoll)
+                    if kept is not None:
+                        epoll.register(kept, select.EPOLLIN)
+            if kept is not None:
+                epoll.unregister(kept)
+                _end(kept)
             epoll.unregister(self._wake_reader)
             # Who sends requests hears a moment later than this that they had better go elsewhere.
             deadline = time.monotonic() + _DRAIN
             while self._drain and time.monotonic() < deadline:
-                if not any(self._accept(fd, thread) for fd, _ in epoll.poll(self._quiet)):
+                connections = [self._accept(fd) for fd, _ in epoll.poll(self._quiet)]
+                if not any(connections):
                     break
+                for accepted in filter(None, connections):
+                    self._answer(accepted, thread, epoll)
 
-    def _accept(self, fd: int, thread: int) -> bool:
+    def _accept(self, fd: int) -> socket.socket | None:
         try:
             connection, _ = self._listeners[fd].accept()
         except (BlockingIOError, ConnectionAbortedError):
-            return False
+            return None
         except OSError as error:
             log.error("cannot accept: %s", error)
             select.select([self._wake_reader], [], [], _PAUSE)
-            return False
-        cells = self._cells[thread]
-        with connection:
-            try:
-                self._serve(connection, thread)
-            except (OSError, EOFError, PacketError) as error:
-                log.debug("a connection ended: %s", error)
-        cells[App.BUSY_SINCE] = 0
-        cells[App.REQUESTS] += 1
-        return True
+            return None
+        connection.settimeout(self._packet_timeout)
+        return connection
+
+    def _answer(self, connection: socket.socket, thread: int, epoll: select.epoll) -> socket.socket | None:
+        """Serve the request that has come. Returns the connection if it is kept for another one."""
+        cells, kept = self._cells[thread], None
+        try:
+            with take(connection) as client:
+                cells[App.REQUESTS] += 1
+                self._serve(client, thread)
+                if isinstance(client, Taken) and not self._stopping and not epoll.poll(0):
+                    kept = client.release()  # nobody else waits for this thread
+        except (OSError, EOFError, PacketError) as error:
+            log.debug("a connection ended: %s", error)
+        finally:
+            if kept is None:
+                _end(connection)
+            cells[App.BUSY_SINCE] = 0
+        return kept
 
     def _serve(self, connection: socket.socket, thread: int) -> None:
         started = time.monotonic()
         reader = PacketReader(connection)
-        connection.settimeout(self._packet_timeout)
         modifier1, modifier2, block = read_packet(reader)
         connection.settimeout(_CLIENT_TIMEOUT)
         self._cells[thread][App.BUSY_SINCE] = time.monotonic_ns()
@@ -168,3 +194,10 @@ class AppWorker:
             requests.info("%s", format_request(served, self._options.logformat))
         if self._options.max_requests and self._served >= self._options.max_requests:
             self._stop()
+
+
+def _end(connection: socket.socket) -> None:
+    """Close a connection, whoever has it open besides: the application may have forked."""
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+    connection.close()

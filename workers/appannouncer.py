@@ -57,14 +57,16 @@ def _template(context: Context, subscription: Subscription) -> Announcement:
     cores = options.app.processes * options.app.threads
     override = options.announcer.with_modifier1
     listeners = context.shared_listeners if subscription.shared else context.app_listeners
+    address = subscription.address or listeners[subscription.socket].name
     return Announcement(
         key="",
-        address=subscription.address or listeners[subscription.socket].name,
+        address=address,
         modifier1=subscription.modifier1 if override is None else override,
         modifier2=subscription.modifier2,
         cores=cores,
         weight=cores if options.announcer.auto_weight else options.announcer.weight,
         notify=options.announcer.notify_socket,
+        fd_passing=not options.sockets.no_fd_passing and address in context.own_nodes,
     )
 
 

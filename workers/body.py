@@ -3,9 +3,10 @@
 A body of up to so many bytes goes to the end of the packet, a larger one into a file without a name.
 """
 
+import os
 import tempfile
 from collections.abc import Callable, Generator
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Final
 
 from workers.loop import IN, Event
 from workers.relay import ClientGone, read_client
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["BodyFile", "BufferingFailed", "buffer_body"]
 
 _CHUNK = 1 << 18
+
+_SENT: Final = 1 << 20
+"""Bytes to have the kernel send at a time."""
 
 
 class BufferingFailed(Exception):
@@ -28,6 +32,7 @@ class BodyFile:
     def __init__(self, directory: str) -> None:
         """Raises BufferingFailed."""
         self._directory = directory or tempfile.gettempdir()
+        self._size = self._sent = 0
         try:
             self._file: IO[bytes] = tempfile.TemporaryFile(  # noqa: SIM115 - closed with the session
                 dir=self._directory, buffering=0
@@ -37,6 +42,7 @@ class BodyFile:
 
     def write(self, data: bytes) -> None:
         """Raises BufferingFailed."""
+        self._size += len(data)
         try:
             while data:
                 data = data[self._file.write(data) :]
@@ -44,11 +50,23 @@ class BodyFile:
             raise self._failed(error) from None
 
     def rewind(self) -> None:
-        self._file.seek(0)
+        self._sent = 0
 
-    def read(self) -> bytes:
-        """What comes next, nothing at the end."""
-        return self._file.read(_CHUNK)
+    @property
+    def is_sent(self) -> bool:
+        return self._sent == self._size
+
+    def send(self, node: int) -> int:
+        """Send what comes next to a node. Returns the number of bytes; 0 when it takes none now."""
+        try:
+            n = os.sendfile(node, self._file.fileno(), self._sent, _SENT)
+        except BlockingIOError:
+            return 0
+        except (BrokenPipeError, ConnectionResetError):
+            self._sent = self._size  # it takes no more, but its answer may be on the way
+            return 0
+        self._sent += n
+        return n
 
     def close(self) -> None:
         self._file.close()

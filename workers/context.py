@@ -75,3 +75,15 @@ class Context:
     """From all router workers to the subscription server."""
     ready: Pipe | None = None
     """From all children to the master."""
+
+    @property
+    def own_nodes(self) -> frozenset[str]:
+        """UNIX addresses at which nobody but our app workers accepts, who take clients' descriptors."""
+        offered = {listener.socket.fileno() for pool in self.zerg_pools for listener in pool.listeners}
+        return frozenset(
+            listener.name
+            for listener in self.app_listeners
+            if listener.socket.family == socket.AF_UNIX
+            and not listener.inherited
+            and listener.socket.fileno() not in offered
+        )

@@ -1,8 +1,9 @@
 """What is particular to the fastrouter: reading a uwsgi packet and finding its key."""
 
 from collections.abc import Generator
+from typing import Final
 
-from fastrouter.packet import HEADER, PacketError
+from fastrouter.packet import PacketError
 from fastrouter.request import read_head, with_mountpoint
 from workers.loop import IN, Event
 from workers.relay import read_client
@@ -10,21 +11,31 @@ from workers.session import BadRequest, Session
 
 __all__ = ["read_request"]
 
-_FIRST_READ = 16384
+_HEADER: Final = 4
+"""Bytes of a packet's header."""
+
+_FIRST_READ: Final = 16384
 """Enough for almost every packet in one call; a longer one is read on."""
 
 
-def read_request(session: Session) -> Generator[None, Event, None]:
+def read_request(session: Session) -> Generator[None, Event, None] | None:
     """Read the header and all variables of a packet, and what came with them of the body, into the session.
 
-    Raises BadRequest for what is no packet or has no key, OSError when the client fails.
+    As a rule they are there; what is returned otherwise waits for them. Both raise BadRequest for what is no
+    packet or has no key, OSError when the client fails.
     """
     data = read_client(session.client, _FIRST_READ)
-    if data is None or len(data) < HEADER.size or len(data) < _size(data):
-        data = yield from _read_on(session, data)
+    if data is None or len(data) < _HEADER or len(data) < _size(data):
+        return _read_on(session, data)
+    _understand(session, data)
+    return None
+
+
+def _understand(session: Session, data: bytes) -> None:
+    """Note what a request is; data is the packet, and what came of the body."""
     end = _size(data)
     try:
-        key, session.remote, path, length, idempotent, endless = read_head(data[HEADER.size : end])
+        key, session.remote, path, length, idempotent, endless, session.is_head = read_head(data[_HEADER:end])
     except PacketError as error:
         raise BadRequest(str(error)) from None
     router = session.router
@@ -41,23 +52,25 @@ def read_request(session: Session) -> Generator[None, Event, None]:
         session.body_left = None  # nobody knows; where no length is said, only some methods have no body
     else:
         session.body_size = length or 0
-        session.body_left = max(session.body_size - (len(data) - end), 0)
+        ahead = len(data) - end
+        session.body_left = max(session.body_size - ahead, 0)
+        session.is_exact = ahead <= session.body_size
     session.repeatable = idempotent and session.body_left == 0
 
 
 def _size(data: bytes | bytearray) -> int:
     """Of the packet that data begins with."""
-    return HEADER.size + data[1] + (data[2] << 8)
+    return _HEADER + data[1] + (data[2] << 8)
 
 
-def _read_on(session: Session, first: bytes | None) -> Generator[None, Event, bytes]:
+def _read_on(session: Session, first: bytes | None) -> Generator[None, Event, None]:
     """Wait for the rest of a packet."""
     if first == b"":
         raise BadRequest("closed before the request")
     data = bytearray(first or b"")
     loop = session.router.loop
     loop.watch(session.client_fd, IN, session.resume)
-    while len(data) < HEADER.size or len(data) < _size(data):
+    while len(data) < _HEADER or len(data) < _size(data):
         yield
         more = read_client(session.client, _FIRST_READ)
         if more == b"":
@@ -65,4 +78,4 @@ def _read_on(session: Session, first: bytes | None) -> Generator[None, Event, by
         data += more or b""
         session.touched = session.router.seconds
     loop.unwatch(session.client_fd)
-    return bytes(data)
+    _understand(session, bytes(data))

@@ -27,6 +27,7 @@ __all__ = ["make_balancing", "make_fallback", "make_forwarder"]
 def make_balancing(context: Context, index: int, counters: NodeCounters, health: Health) -> Balancing:
     """What the pools of router worker number index have in common."""
     subscription, router = context.options.subscription, context.options.router
+    takes = frozenset() if context.options.sockets.no_fd_passing else context.own_nodes | {*router.fd_passing}
     return Balancing(
         subscription.algorithm,
         index / router.processes,
@@ -34,23 +35,35 @@ def make_balancing(context: Context, index: int, counters: NodeCounters, health:
         counters,
         health,
         subscription.slow_start,
+        takes,
+        frozenset(router.keepalive),
     )
 
 
-def make_fallback(context: Context, routes: Routes) -> list[Node]:
+def make_fallback(context: Context, routes: Routes, balancing: Balancing) -> list[Node]:
     """The nodes to turn to when another has failed."""
     options = context.options.router
-    return _configured(context, routes, options.fallback, len(options.to))
+    return _configured(context, routes, balancing, options.fallback, len(options.to))
 
 
-def _configured(context: Context, routes: Routes, addresses: Sequence[str], first_slot: int) -> list[Node]:
-    nodes = []
+def _configured(
+    context: Context, routes: Routes, balancing: Balancing, addresses: Sequence[str], first_slot: int
+) -> list[Node]:
+    nodes, layout, most = [], context.state.layout, context.options.router.max_conns
     for slot, address in enumerate(addresses, first_slot):
-        make = named if host_name(address) else configured
-        node = make(address, slot, context.state.layout, max_conns=context.options.router.max_conns)
-        nodes.append(node)
-        if make is named:
+        if host_name(address):
+            node = named(address, slot, layout, max_conns=most, keepalive=address in balancing.keepalive)
             routes.adopt(node)
+        else:
+            node = configured(
+                address,
+                slot,
+                layout,
+                max_conns=most,
+                fd_passing=address in balancing.fd_passing,
+                keepalive=address in balancing.keepalive,
+            )
+        nodes.append(node)
     return nodes
 
 
@@ -69,7 +82,7 @@ def make_forwarder(
 
 def _chosen(context: Context, index: int, routes: Routes, balancing: Balancing) -> Forwarder:
     options, layout = context.options.router, context.state.layout
-    unlisted = UnlistedNodes(options.configured_slots - 1, layout)
+    unlisted = UnlistedNodes(options.configured_slots - 1, layout, balancing.fd_passing, balancing.keepalive)
     match next(iter(options.forwarders), "to"):
         case "use_cache":
             cache = context.caches[options.use_cache or next(iter(context.caches))]
@@ -82,7 +95,10 @@ def _chosen(context: Context, index: int, routes: Routes, balancing: Balancing) 
         case "use_socket":
             listener = context.app_listeners[options.use_socket or 0]
             slot = options.configured_slots - 1
-            return FixedForwarder(configured(listener.name, slot, layout, max_conns=options.max_conns))
+            takes = listener.name in balancing.fd_passing
+            return FixedForwarder(
+                configured(listener.name, slot, layout, max_conns=options.max_conns, fd_passing=takes)
+            )
         case "use_pattern":
             return PathForwarder(pattern_template(options.use_pattern), unlisted)
         case "subscription_server":
@@ -96,5 +112,5 @@ def _chosen(context: Context, index: int, routes: Routes, balancing: Balancing) 
             return SubscriptionForwarder(routes, keys)
         case "use_base":
             return PathForwarder(base_template(options.use_base), unlisted)
-    nodes = _configured(context, routes, options.to, 0)
+    nodes = _configured(context, routes, balancing, options.to, 0)
     return StaticForwarder(nodes, context.state, balancing.for_configured_nodes(), options.gracetime)

@@ -4,7 +4,7 @@ import logging
 from _socket import socket as PlainSocket
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import cast
+from typing import Final, cast
 
 from workers.context import Listener
 from workers.loop import EXCLUSIVE, IN, Event, Loop
@@ -19,6 +19,14 @@ _BACKLOG = 4096
 
 _BATCH = 16
 """Connections to accept at a time. Sessions that run abreast wake their nodes less often than one by one."""
+
+
+# As in <sys/socket.h>, <netinet/in.h> and <linux/tcp.h>.
+_UNIX: Final = 1
+_TCP: Final = 6
+_INFO: Final = 11
+_UNACKED: Final = 24
+"""Of struct tcp_info, tcpi_unacked: for a listening socket, the length of its queue."""
 
 
 class Reason(Enum):
@@ -97,9 +105,19 @@ class Gate:
                     break
 
     def _accept(self, event: Event) -> None:
-        for _ in range(_BATCH):
+        if self.reasons or not self._take(event[0]):
+            return
+        for _ in range(min(self._waiting(event[0]), _BATCH - 1)):
             if self.reasons or not self._take(event[0]):
-                break
+                return
+
+    def _waiting(self, fd: int) -> int:
+        """How many more connections wait, as far as the kernel says: an accept in vain costs an exception."""
+        listener = self._listeners[fd]
+        if listener.family == _UNIX:
+            return _BATCH
+        info = listener.getsockopt(_TCP, _INFO, _UNACKED + 4)
+        return info[_UNACKED] | info[_UNACKED + 1] << 8
 
     def _take(self, fd: int) -> bool:
         try:

@@ -65,6 +65,11 @@ class Loop:
             self._epoll.register(fd, events)
         self.handlers[fd] = handler
 
+    def take_over(self, fd: int, events: int, handler: Callable[[Event], object]) -> int:
+        """Have the events for which fd is watched already. Returns events."""
+        self.handlers[fd] = handler
+        return events
+
     def watch_or_not(self, fd: int, events: int, handler: Callable[[Event], object]) -> int:
         """Watch for events, or stop watching when there are none to watch for. Returns events."""
         if events:

@@ -11,6 +11,7 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Final
 
 from fastrouter.cells import Counter, Histogram
+from fastrouter.framing import Framing
 from fastrouter.node import Node
 from workers.answers import NO_ANSWER, TOO_LATE
 from workers.loop import ERR, HUP, IN, OUT, RDHUP, Event
@@ -18,7 +19,19 @@ from workers.loop import ERR, HUP, IN, OUT, RDHUP, Event
 if TYPE_CHECKING:
     from workers.session import Session
 
-__all__ = ["Bytes", "ClientGone", "linger", "read_client", "relay", "send"]
+__all__ = [
+    "Bytes",
+    "ClientGone",
+    "begin",
+    "count",
+    "hang_up",
+    "linger",
+    "read_client",
+    "relay",
+    "send",
+    "shutdown",
+    "too_late",
+]
 
 _GONE: Final = HUP | ERR
 
@@ -27,8 +40,9 @@ _GONE: Final = HUP | ERR
 MSG_DONTWAIT: Final = 0x40
 _LAST: Final = MSG_DONTWAIT | 0x8000  # MSG_MORE: the end of the connection follows at once
 
-_FAIR: Final = 16
-"""Full buffers to move for one session before others have their turn."""
+_FIRST: Final = 65536
+"""Bytes to move at first; twice as many each time that so many were there and were taken, as long as others
+can wait."""
 
 _ENDED: Final = -1
 """Bytes still to come from a client that has closed its side."""
@@ -45,22 +59,22 @@ Bytes = bytes | memoryview
 """What is to be sent: as a view where it is large, so that what was sent is cut off without a copy."""
 
 
-def relay(session: "Session", sock: PlainSocket, node: Node, rest: Bytes) -> Generator[None, Event, int]:
+def relay(session: "Session", node: Node, rest: Bytes) -> Generator[None, Event, int]:
     """Move bytes until the node has said everything; rest is what it still has to be sent of the packet.
 
     Returns 0, or the status of a failure; raises ClientGone, and TimeoutError when the client made no move.
     """
-    router, client = session.router, session.client
-    client_fd, node_fd = session.client_fd, session.node_fd
-    resume, buffer, body = session.resume, router.buffer, session.body
-    left, down = session.body_left, b""
-    up = _begin(session, node, rest)
-    received, uploaded = 0, len(session.packet) + (0 if rest else len(up))
-    node_events = client_events = 0
+    router, client, sock, framing = session.router, session.client, session.sock, session.framing
+    assert sock is not None
+    client_fd, node_fd, resume = session.client_fd, session.node_fd, session.resume
+    body, left = session.body, session.body_left
+    up, down, uploaded, client_events = rest, session.ahead, len(session.packet), 0
+    received = len(down)
+    node_events = router.loop.take_over(node_fd, IN | RDHUP, resume) if session.is_reused else 0
     try:
         while True:
             # What is watched follows from what can move: nothing is read that cannot be passed on.
-            wanted = (OUT if up else 0) | (0 if down else IN | RDHUP)
+            wanted = (OUT if up or body is not None else 0) | (0 if down else IN | RDHUP)
             if wanted != node_events:
                 node_events = router.loop.watch_or_not(node_fd, wanted, resume)
             listening = not up and left != _ENDED and (left != 0 or session.old)
@@ -73,13 +87,11 @@ def relay(session: "Session", sock: PlainSocket, node: Node, rest: Bytes) -> Gen
             if fd == node_fd:
                 if up and events != IN:
                     up = send(sock, up)
-                    if body is not None and not up:
-                        up = body.read()
-                        uploaded += len(up)
+                if body is not None and not up and events != IN:
+                    uploaded += body.send(node_fd)
+                    body = None if body.is_sent else body
                 if not down and events != OUT:
-                    if not received and session.record is not None:
-                        session.record.look_at(sock)
-                    n, down, ended = _download(sock, client, buffer, (events & RDHUP) != 0)
+                    n, down, ended = _download(session, sock, (events & RDHUP) != 0)
                     if n and not received:
                         _answers(session, node)
                     received += n
@@ -88,29 +100,30 @@ def relay(session: "Session", sock: PlainSocket, node: Node, rest: Bytes) -> Gen
             elif fd == client_fd:
                 if down and events != IN:
                     down = down[_write(client, down) :]
+                    if not down and framing is not None and framing.is_done:
+                        break
                 if events & IN and listening:
-                    data = read_client(client, len(buffer))
-                    if data:
-                        session.repeatable = False
-                        up, uploaded = send(sock, data), uploaded + len(data)
-                        left = left and max(left - len(data), 0)
-                    elif data is not None:
+                    n, up, ended = _upload(session, sock, left)
+                    uploaded += n
+                    left = left and max(left - n, 0)
+                    session.repeatable = session.repeatable and not n
+                    if ended:
                         left = _ENDED
-                        _shutdown(sock)
+                        shutdown(sock)
                 elif events & _GONE:
                     raise ClientGone
     except TimeoutError:
-        if down or not (up or left == 0 or left == _ENDED):
+        if down or not (up or body is not None or left == 0 or left == _ENDED):
             raise  # it was not the node that everybody waited for
-        return _too_late(session, node, received)
+        return 0 if received else too_late(session, node)
     finally:
-        _count(session, node, uploaded - len(up), received)
-    return _ended(session, node, received, left)
+        count(session, node, uploaded - len(up), received)
+    return _ended(session, node, received, left, node_events == IN | RDHUP and not up)
 
 
-def _begin(session: "Session", node: Node, rest: Bytes) -> Bytes:
-    """Count the request; returns what the node has to be sent first."""
-    router, body = session.router, session.body
+def begin(session: "Session", node: Node) -> None:
+    """Count the request: the node is connected."""
+    router = session.router
     session.touched, session.limit = router.seconds, router.timeout
     now = time.monotonic_ns()
     router.counters.took(node, Histogram.CONNECT, now - session.started)
@@ -118,10 +131,9 @@ def _begin(session: "Session", node: Node, rest: Bytes) -> Bytes:
         session.record.connected(node.address, now - session.started)
     session.started = now
     router.counters.connected(node)
-    if body is None:
-        return rest
-    body.rewind()
-    return rest or body.read()
+    session.framing = Framing(session.is_head) if node.keeps and session.body_left is not None else None
+    if session.body is not None:
+        session.body.rewind()
 
 
 def _answers(session: "Session", node: Node) -> None:
@@ -132,7 +144,7 @@ def _answers(session: "Session", node: Node) -> None:
         session.record.response = nanoseconds
 
 
-def _count(session: "Session", node: Node, sent: int, received: int) -> None:
+def count(session: "Session", node: Node, sent: int, received: int) -> None:
     """Count the bytes that were moved, and leave the client to whoever is next."""
     session.router.counters.moved(node, sent, received)
     if session.record is not None:
@@ -140,21 +152,24 @@ def _count(session: "Session", node: Node, sent: int, received: int) -> None:
     session.router.loop.unwatch(session.client_fd)
 
 
-def _too_late(session: "Session", node: Node, received: int) -> int:
-    """The node says no more. Returns what relay does."""
-    if received:
-        return 0
+def too_late(session: "Session", node: Node) -> int:
+    """The node has said nothing in time. Returns the status for that."""
     session.router.failed(session, node, Counter.TIMEOUTS)
     return TOO_LATE
 
 
-def _ended(session: "Session", node: Node, received: int, left: int | None) -> int:
-    """The node has closed. Returns what relay does."""
+def _ended(session: "Session", node: Node, received: int, left: int | None, is_quiet: bool) -> int:
+    """The answer is over. Returns what relay does; is_quiet says that the node has all of the request."""
     if not received:
-        session.router.failed(session, node, Counter.UNANSWERED)
+        if not session.is_reused:
+            session.router.failed(session, node, Counter.UNANSWERED)
         return NO_ANSWER
     session.router.health.answered(node)
     session.body_left = left
+    framing = session.framing
+    is_clean = is_quiet and left == 0 and session.is_exact
+    if is_clean and framing is not None and framing.is_done and framing.is_free:
+        session.router.channels.keep(session, node.sockaddr)
     return 0
 
 
@@ -162,7 +177,7 @@ def linger(session: "Session") -> Generator[None, Event, None]:
     """The answer is out, but the client may still send: closing now would reset it before it reads that."""
     router, client = session.router, session.client
     session.touched, session.limit = router.seconds, _LINGER
-    _shutdown(client)
+    shutdown(client)
     try:
         if read_client(client, 65536) != b"":
             router.loop.watch(session.client_fd, IN, session.resume)
@@ -199,38 +214,78 @@ def _write(client: PlainSocket, data: Bytes, flags: int = MSG_DONTWAIT) -> int:
         return 0
 
 
-def _download(
-    sock: PlainSocket, client: PlainSocket, buffer: memoryview, closing: bool
-) -> tuple[int, bytes, bool]:
+def _download(session: "Session", sock: PlainSocket, closing: bool) -> tuple[int, bytes, bool]:
     """Move what the node has said to the client.
 
     closing says that the node had closed its side before this call: a read that comes out short was its last,
     and the one that would say so is spared.
     Returns the bytes received, those that the client did not take, and whether the node has said everything.
     """
-    received, size = 0, len(buffer)
+    client, buffer, framing = session.client, session.router.buffer, session.framing
+    if session.record is not None and not session.record.status:
+        session.record.look_at(sock)
+    received, size = 0, min(_FIRST, len(buffer))
     while True:
         try:
-            n = sock.recv_into(buffer)
+            n = sock.recv_into(buffer, size)
         except BlockingIOError:
             return received, b"", False
         except ConnectionError:
             return received, b"", True
         if not n:
             return received, b"", True
+        is_short = n < size
+        if framing is not None:
+            n = framing.feed(bytes(buffer[:n]))
+            closing = closing or framing.is_done
+            is_short = is_short or framing.is_done
         received += n
         # All that was there has been read when less came than would fit; if the node had closed by then,
         # that was everything, and goes out in one segment with the end of the connection.
-        ended = closing and n < size
+        ended = closing and is_short
         sent = _write(client, buffer[:n], _LAST if ended else MSG_DONTWAIT)
         if sent < n:
             return received, bytes(buffer[sent:n]), False
-        if n < size or received > _FAIR * size:
+        if ended and session.body_left == 0 and not session.old:
+            client.close()  # at once, as the answer goes out with it; it is neither watched nor read from
+        if is_short or size == len(buffer):
             return received, b"", ended
+        size = min(2 * size, len(buffer))
 
 
-def _shutdown(sock: PlainSocket) -> None:
+def _upload(session: "Session", sock: PlainSocket, left: int | None) -> tuple[int, Bytes, bool]:
+    """Move what the client says to the node.
+
+    Returns the number of bytes read, those that the node did not take, and whether the client has ended.
+    """
+    client, buffer = session.client, session.router.buffer
+    taken, size = 0, min(_FIRST, len(buffer))
+    while True:
+        try:
+            n = client.recv_into(buffer, size, MSG_DONTWAIT)
+        except BlockingIOError:
+            return taken, b"", False
+        if not n:
+            return taken, b"", True
+        taken += n
+        session.is_exact = session.is_exact and (left is None or taken <= left)
+        rest = send(sock, buffer[:n])
+        if rest or n < size or size == len(buffer):
+            return taken, bytes(rest), False
+        size = min(2 * size, len(buffer))
+
+
+def shutdown(sock: PlainSocket) -> None:
+    """Send nothing more."""
     try:
         sock.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass  # it is closed already
+
+
+def hang_up(sock: PlainSocket) -> None:
+    """End a connection, whoever else has it open."""
+    try:
+        sock.shutdown(socket.SHUT_RDWR)
     except OSError:
         pass  # it is closed already

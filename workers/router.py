@@ -16,6 +16,7 @@ from fastrouter.text import to_bytes, to_text
 from workers.accesslog import AccessLog, Record
 from workers.answers import BAD_REQUEST, FAILED, GONE, NO_ANSWER, NO_NODE, TOO_LATE, UNAVAILABLE
 from workers.body import BodyFile, BufferingFailed
+from workers.channels import Channels
 from workers.context import Context
 from workers.fastrouter import read_request
 from workers.forwarding import make_balancing, make_fallback, make_forwarder
@@ -103,6 +104,7 @@ class Router:
         self.post_buffering = options.post_buffering
         self.post_buffering_dir = options.post_buffering_dir
         self.answers_errors = options.answer_errors
+        self.passes_clients = not context.options.sockets.no_fd_passing
         self.read_request = read_request
         self.force_key = to_bytes(options.force_key)
         self.mountpoints = context.options.subscription.mountpoints if options.subscription_server else 0
@@ -111,6 +113,7 @@ class Router:
         self.seconds = 0
         """Counts the seconds since the start, for the ages of sessions."""
         self.queue = Queue(self.loop)
+        self.channels = Channels(self.loop)
         self.counters = NodeCounters(context.state, index)
         self.health = Health(context.state, self.counters, options.max_fails)
         self._cells = context.state.worker_cells(index)
@@ -129,7 +132,7 @@ class Router:
         self._failures = context.failures.writer if context.failures else -1
         balancing = make_balancing(context, index, self.counters, self.health)
         self._routes = Routes(context.state, balancing)
-        self.fallback = make_fallback(context, self._routes)
+        self.fallback = make_fallback(context, self._routes, balancing)
         self._forwarder = make_forwarder(context, index, self._routes, balancing, self.fallback)
         self.candidates = self._forwarder.candidates
         self.knows = self._forwarder.knows
@@ -169,7 +172,8 @@ class Router:
     def close_all(self) -> None:
         """End every session, so that nodes and clients see it now."""
         for session in list(self._sessions):
-            session.generator.close()
+            if session.generator is not None:
+                session.generator.close()
 
     def take(self, session: Session, node: Node) -> bool:
         """Count a session's request as one of a node's. False when that has as many as it may have.
@@ -192,13 +196,17 @@ class Router:
         node = session.node
         if node is not None:
             session.node = None
-            if session.sock is not None:
-                self.loop.forget(session.node_fd)
-                session.sock.close()
-                session.sock = None
+            self.disconnect(session)
             self.counters.hold(node, -1)
             if self.queue.waiting:
                 self.queue.wake(node.key)
+
+    def disconnect(self, session: Session) -> None:
+        """Close a session's connection to its node, if there is one."""
+        if session.sock is not None:
+            self.loop.forget(session.node_fd)
+            session.sock.close()
+            session.sock = None
 
     def failed(self, session: Session, node: Node, kind: int) -> None:
         """Count a node that gave no answer (UNANSWERED, TIMEOUTS), and see whether it had better rest."""
@@ -252,6 +260,7 @@ class Router:
             self.queue.discard(session)
         if session.body is not None:
             session.body.close()
+        self.loop.unwatch(session.client_fd)  # a node may have it, too: closing alone would not end the watch
         self.loop.forget(session.client_fd)
         session.client.close()
         if self._access_log is not None:
@@ -273,10 +282,8 @@ class Router:
         self._cells[Worker.ACCEPTED] += 1
         if len(sessions) >= self._max_sessions and self._gate.close(Reason.FULL):
             self._log_full()
-        try:
-            next(session.generator)
-        except StopIteration:
-            pass
+        assert session.generator is not None
+        next(session.generator)
 
     def _log_full(self) -> None:
         """Once: at the limit, every session that ends and begins passes it."""
@@ -300,14 +307,11 @@ class Router:
             self._gate.reopen(Reason.PAUSED)
         for session in list(self._sessions):
             silent = self.seconds - session.touched
-            try:
-                if silent > session.limit:
-                    session.generator.throw(TimeoutError("nothing happened for too long"))
-                elif silent and not session.old:
-                    session.old = True
-                    session.resume(SWEEP)
-            except StopIteration:
-                pass  # that was its end
+            if silent > session.limit and session.generator is not None:
+                session.generator.throw(TimeoutError("nothing happened for too long"))
+            elif silent and not session.old:
+                session.old = True
+                session.resume(SWEEP)
 
     def _follow(self, event: Event) -> None:
         self._routes.follow(read_deltas(event[0]))

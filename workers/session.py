@@ -5,19 +5,30 @@ to a protocol is only how the request is read (see ``fastrouter.py``); everythin
 once a node is connected, in ``relay.py``.
 """
 
-import errno
 import logging
 import socket
-import time
 from _socket import socket as PlainSocket
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Final
 
+from fastrouter.cells import Counter
+from fastrouter.framing import Framing
 from fastrouter.node import Node
-from workers.answers import BAD_REQUEST, FAILED, GONE, NO_ANSWER, NO_NODE, UNAVAILABLE, answer
+from workers.answers import (
+    BAD_REQUEST,
+    FAILED,
+    GONE,
+    NO_ANSWER,
+    NO_NODE,
+    TOO_LATE,
+    UNAVAILABLE,
+    answer,
+)
 from workers.body import BodyFile, BufferingFailed, buffer_body
-from workers.loop import OUT, Event
-from workers.relay import Bytes, ClientGone, linger, relay, send
+from workers.dialling import AGAIN, IN_PROGRESS, connect, dial, reuse
+from workers.loop import Event
+from workers.passing import NOT_TAKEN, RELAYED, pass_on
+from workers.relay import Bytes, ClientGone, begin, hang_up, linger, relay
 
 if TYPE_CHECKING:
     from workers.accesslog import Record
@@ -30,15 +41,8 @@ log = logging.getLogger("fastrouter.session")
 SWEEP: Event = (-1, 0)
 """Resumes a session that has become old enough to notice that its client left."""
 
-_STREAM = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
-
-# As in <sys/socket.h>, <netinet/in.h> and <netinet/tcp.h>; literals, as they are used for every request.
 _UNIX: Final = 1
-_TCP: Final = 6
-_QUICKACK: Final = 12
-
-_WAIT = frozenset({errno.EINPROGRESS, errno.EAGAIN})
-"""Connect errors that say: not yet."""
+_STREAM: Final = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
 
 
 class BadRequest(Exception):
@@ -49,13 +53,19 @@ class Session:
     """The state that the router and the relay look at; the rest is local to the generator."""
 
     __slots__ = (
+        "ahead",
         "body",
         "body_left",
         "body_size",
         "client",
         "client_fd",
+        "framing",
         "generator",
         "idempotent",
+        "is_exact",
+        "is_head",
+        "is_passed",
+        "is_reused",
         "key",
         "limit",
         "node",
@@ -109,17 +119,33 @@ class Session:
         self.body_left: int | None = 0
         """Bytes of the body still to come from the client; None when only its end of file can tell."""
         self.idempotent = False
+        self.framing: Framing | None = None
+        """Tells where the answer ends, if the node leaves the connection open."""
+        self.is_exact = True
+        """Nothing came behind the body that was announced, which the node may take for another request."""
+        self.is_head = False
+        """The answer has no body."""
+        self.is_reused = False
+        """The connection to the node is not new, and may be one that the node has just closed."""
+        self.ahead = b""
+        """What has been read of the answer before it was known to be one."""
+        self.is_passed = False
+        """The node has been sent the client's descriptor."""
         self.repeatable = False
         """Another node may be tried when one closes without an answer."""
-        self.generator = self._run()
-        self.resume = self.generator.send
+        generator = self._run()
+        self.generator: Generator[None, Event, None] | None = generator
+        """None when it is over."""
+        self.resume: Callable[[Event], object] = generator.send
 
     def _run(self) -> Generator[None, Event, None]:
         router = self.router
         problem, lingers = 0, False
         try:
             try:
-                yield from router.read_request(self)
+                waiting = router.read_request(self)
+                if waiting is not None:
+                    yield from waiting
                 if router.post_buffering and self.body_left and router.knows(self.key):
                     yield from buffer_body(self)
                 problem = yield from self._serve()
@@ -138,8 +164,10 @@ class Session:
                 router.count_error(problem)
                 if self.record is not None:
                     self.record.problem = problem
-                if router.answers_errors and problem != GONE:
+                if router.answers_errors and problem != GONE and not self._may_have_answer(problem):
                     lingers = answer(self.client, problem)
+                if problem == TOO_LATE and self.is_passed:
+                    hang_up(self.client)  # of which the node has a copy that it has not looked at
             if lingers:
                 yield from linger(self)
         except Exception:
@@ -147,6 +175,9 @@ class Session:
             log.exception("a session failed; this is a bug")
         finally:
             router.close(self)
+        # Not to end here spares every session an exception; with nobody left who knows it, it is gone.
+        self.generator, self.resume = None, _nothing
+        yield
 
     def _serve(self) -> Generator[None, Event, int]:
         """Try nodes until one answers. Returns the status that says why none did, 0 when one did."""
@@ -169,7 +200,18 @@ class Session:
             elif not router.take(self, node):
                 full = full or node
             else:
-                problem, again = yield from self._try(node, len(failed))
+                error_number, rest = reuse(self, node) or dial(self, node)
+                if error_number == IN_PROGRESS or error_number == AGAIN:  # noqa: SIM109 - costs a tuple
+                    error_number, rest = yield from connect(self, node, error_number)
+                if self.is_passed or self.is_reused:
+                    problem, again = yield from self._try_again(node, error_number, rest, len(failed))
+                elif error_number:
+                    problem = router.connect_failed(self, node, error_number, len(failed))
+                    again = self.sock is not None
+                else:
+                    begin(self, node)
+                    problem = yield from relay(self, node, rest)
+                    again = problem == NO_ANSWER and self.repeatable
                 if not again:
                     return problem
                 router.leave(self)
@@ -185,26 +227,43 @@ class Session:
             return iter(self.router.fallback)
         return self.router.candidates(self.key, self.remote)
 
-    def _try(self, node: Node, tries: int) -> Generator[None, Event, tuple[int, bool]]:
-        """Returns 0 or the status that says how the node failed, and whether another may be tried."""
+    def _try_again(
+        self, node: Node, error: int, rest: Bytes, tries: int
+    ) -> Generator[None, Event, tuple[int, bool]]:
+        """Try a node that may turn out to have closed before it knew of the request, and then again.
+
+        Returns the status, and whether another may be tried.
+        """
         router = self.router
-        try:
-            sock = self.sock = PlainSocket(node.family, _STREAM)
-        except OSError as error:
-            return router.connect_failed(self, node, error.errno or errno.EMFILE, tries), False
-        if node.family != _UNIX:
-            # The acknowledgement that completes the handshake goes with the packet, not ahead of it.
-            sock.setsockopt(_TCP, _QUICKACK, 0)
-        self.node_fd = sock.fileno()
-        packet = _with_modifiers(self.packet, node.header)
-        self.started = time.monotonic_ns()
-        error_number, rest = _dial(sock, node, packet)
-        if error_number in _WAIT:
-            error_number, rest = yield from self._connect(sock, node, packet, error_number)
-        if error_number:
-            return router.connect_failed(self, node, error_number, tries), True
-        problem = yield from relay(self, sock, node, rest)
-        return problem, problem == NO_ANSWER and self.repeatable
+        for attempt in range(1 + max(router.max_retries, 1)):  # who does not retry may still have to dial
+            if attempt:
+                router.disconnect(self)
+                error, rest = dial(self, node)
+                if error == IN_PROGRESS or error == AGAIN:  # noqa: SIM109 - as above
+                    error, rest = yield from connect(self, node, error)
+            if error and not self.is_passed:
+                return router.connect_failed(self, node, error, tries), self.sock is not None
+            problem = NOT_TAKEN if error else (yield from self._talk(node, rest))
+            if problem != NOT_TAKEN:
+                return problem, problem == NO_ANSWER and self.repeatable and not self.is_passed
+        self.is_passed = False
+        router.failed(self, node, Counter.UNANSWERED)
+        return NO_ANSWER, True
+
+    def _talk(self, node: Node, rest: Bytes) -> Generator[None, Event, int]:
+        """Pass the client or relay. Returns the status, or NOT_TAKEN."""
+        begin(self, node)
+        if self.is_passed:
+            problem = yield from pass_on(self, node, rest)
+            if problem != RELAYED:
+                return problem
+            self.is_passed, rest = False, b""
+        problem = yield from relay(self, node, rest)
+        return NOT_TAKEN if problem == NO_ANSWER and self.is_reused else problem
+
+    def _may_have_answer(self, problem: int) -> bool:
+        """Whether the node may have said something to the client that only those two know of."""
+        return problem == NO_ANSWER and self.is_passed
 
     def _wait_for_room(self, pool: bytes, since: int) -> Generator[None, Event, bool]:
         """Wait in the queue of a pool until a node may have room. False when the time for that is over."""
@@ -218,49 +277,6 @@ class Session:
             return False
         return True
 
-    def _connect(
-        self, sock: PlainSocket, node: Node, packet: bytes, error: int
-    ) -> Generator[None, Event, tuple[int, Bytes]]:
-        """Wait for a connection that is not made at once. Returns what _dial does."""
-        loop = self.router.loop
-        self.touched, self.limit = self.router.seconds, self.router.connect_timeout
-        rest: Bytes = packet
-        try:
-            while error == errno.EAGAIN:  # a UNIX socket whose backlog is full
-                loop.pause(self.resume)
-                yield
-                error, rest = _dial(sock, node, packet)
-            if error == errno.EINPROGRESS:
-                loop.watch(self.node_fd, OUT, self.resume)
-                while (yield)[0] != self.node_fd:
-                    pass
-                error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-                rest = packet if error else send(sock, packet)
-        except TimeoutError:
-            error = error if error == errno.EAGAIN else errno.ETIMEDOUT
-        return error, rest
 
-
-def _with_modifiers(packet: bytes, header: tuple[int, int]) -> bytes:
-    """The packet with the node's modifiers in place of the client's, which are always lost (as in uWSGI)."""
-    if packet[0] == header[0] and packet[3] == header[1]:
-        return packet
-    return b"%c%b%c%b" % (header[0], packet[1:3], header[1], packet[4:])
-
-
-def _dial(sock: PlainSocket, node: Node, packet: bytes) -> tuple[int, Bytes]:
-    """Connect and send at once: on one machine the connection is made before connect() returns.
-
-    Returns the error number, 0 when connected, and what of the packet is still to be sent.
-    """
-    error = sock.connect_ex(node.sockaddr)
-    if error and error != errno.EINPROGRESS:
-        return error, packet
-    try:
-        n = sock.send(packet)
-    except BlockingIOError:
-        return error, packet
-    except OSError as failed:
-        # Whether it refuses, or accepts and closes before it has read anything: nothing has reached it.
-        return failed.errno or errno.EIO, packet
-    return 0, memoryview(packet)[n:] if n < len(packet) else b""
+def _nothing(event: Event) -> None:
+    """For who resumes a session that is over."""

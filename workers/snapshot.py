@@ -89,5 +89,7 @@ class Snapshot:
             backup=record.backup,
             algorithm=to_text(record.algorithm),
             max_conns=record.max_conns,
+            fd_passing=record.fd_passing,
+            keepalive=record.keepalive,
         )
         return SavedNode(announcement, to_text(record.resolved))

@@ -25,6 +25,12 @@ class StaticForwarder:
         self._grace = int(gracetime * _SECOND)
 
     def candidates(self, key: bytes, remote: bytes) -> Iterator[Node]:
+        if len(self._pool.nodes) == 1:
+            node = self._pool.nodes[0]
+            return iter((node,) if self._is_out_of_grace(node) else ())
+        return self._in_turn(remote)
+
+    def _in_turn(self, remote: bytes) -> Iterator[Node]:
         first = self._pool.pick(remote)
         if self._is_out_of_grace(first):
             yield first

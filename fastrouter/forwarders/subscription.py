@@ -52,8 +52,13 @@ class SubscriptionForwarder:
         self._routes = routes
         self.keys = keys
         """The keys that are looked up for one."""
+        self._looks_further = keys is not _itself
 
     def candidates(self, key: bytes, remote: bytes) -> Iterator[Node]:
+        node = None if self._looks_further else self._routes.only(key)
+        return self._in_order(key, remote) if node is None else iter((node,))
+
+    def _in_order(self, key: bytes, remote: bytes) -> Iterator[Node]:
         for one in self.keys(key):
             node = self._routes.pick(one, remote)
             if node is not None:

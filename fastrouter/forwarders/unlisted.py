@@ -1,5 +1,7 @@
 """Nodes whose addresses are made up as requests come: of the key, by a cache, by a function."""
 
+from collections.abc import Container
+
 from fastrouter.node import Node, configured
 from fastrouter.request import decimal
 from fastrouter.shared import Layout
@@ -13,9 +15,20 @@ _MOST = 4096
 class UnlistedNodes:
     """Makes nodes, and remembers them. All share one slot: their requests are counted together."""
 
-    def __init__(self, slot: int, layout: Layout) -> None:
+    def __init__(
+        self,
+        slot: int,
+        layout: Layout,
+        fd_passing: Container[str] = (),
+        keepalive: Container[str] = (),
+    ) -> None:
+        """fd_passing are the addresses of those that take clients' descriptors, keepalive of those that leave
+        connections open.
+        """
         self._slot = slot
         self._layout = layout
+        self._fd_passing = fd_passing
+        self._keepalive = keepalive
         self._nodes: dict[tuple[str, int], Node | None] = {}
 
     def get(self, address: str, modifier1: int = 0) -> Node | None:
@@ -34,7 +47,8 @@ class UnlistedNodes:
 
     def _make(self, address: str, modifier1: int) -> Node | None:
         try:
-            return configured(address, self._slot, self._layout, modifier1)
+            takes, keeps = address in self._fd_passing, address in self._keepalive
+            return configured(address, self._slot, self._layout, modifier1, fd_passing=takes, keepalive=keeps)
         except ValueError:  # an AddressError, or what cannot be encoded
             return None
 

@@ -60,6 +60,15 @@ class SocketOptions(Group):
     so_keepalive: bool = one("flag", False, "probe idle TCP connections")
     reuse_port: bool = one("flag", False, "let other programs bind the same TCP address (SO_REUSEPORT)")
     freebind: bool = one("flag", False, "bind addresses that the machine does not have yet (IP_FREEBIND)")
+    no_fd_passing: bool = one(
+        "flag",
+        False,
+        "relay every answer, even to nodes that would take the client's descriptor",
+        differs=(
+            "has an effect again: without it, descriptors are passed to nodes that say that they take "
+            "them, and to the local application"
+        ),
+    )
     zerg_server: str = one(
         "text",
         "",

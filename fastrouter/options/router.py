@@ -180,12 +180,23 @@ class RouterOptions(Group):
         metavar="SECONDS",
         differs="watches one turn of the event loop, which is what can block",
     )
+    fd_passing: list[str] = many(
+        "text",
+        "the node at ADDRESS, the path of a UNIX socket, takes clients' descriptors, though it does not"
+        " announce that",
+        metavar="ADDRESS",
+    )
+    keepalive: list[str] = many(
+        "text",
+        "the node at ADDRESS leaves connections open after its answers, though it does not announce that",
+        metavar="ADDRESS",
+    )
     buffer_size: int = one(
         "count",
-        65536,
+        1 << 20,
         "most bytes to move at a time in one direction (uWSGI: 4096)",
         metavar="BYTES",
-        differs="the default is 65536, and it is the most that is moved at a time",
+        differs="the default is 1048576, and it is the most that is moved at a time",
     )
     events: int = one("count", 64, "most events to take from the kernel at a time", metavar="N")
     log: str = one("text", "", "log every request to FILE", metavar="FILE")

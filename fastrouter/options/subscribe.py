@@ -44,6 +44,12 @@ class SubscribeOptions(Group):
     backup: int = one("integer(0, 65535)", 0, "announce backup level N", metavar="N")
     algo: str = one(f"choice({', '.join(ALGORITHMS)})", "", "ask for this balancing", metavar="NAME")
     max_conns: int = one("integer", 0, "ask for N requests at a time at most", metavar="N")
+    fd_passing: bool = one(
+        "flag", False, "say that the program takes clients' descriptors on its UNIX socket"
+    )
+    keepalive: bool = one(
+        "flag", False, "say that the program leaves connections open after its answers, for more requests"
+    )
     cores: int = one("integer", 0, "say that there are N cores", metavar="N")
     sign: SigningKey | None = one(
         "signing_key",

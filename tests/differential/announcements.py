@@ -53,7 +53,8 @@ def _noticed_without_traffic(stage):
 
 def _named_node(stage):
     address = "localhost:" + stage.places["A"].rpartition(":")[2]
-    return _new_node_lines(stage, _raw(key="n.com", address=address), address), stage.ask("n.com")
+    stage.announce("n.com", address)  # which waits for it: the name is looked up while others are taken
+    return stage.log_count(f"new node: {address}"), stage.ask("n.com")
 
 
 LIFE = Group(

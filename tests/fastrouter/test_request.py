@@ -61,7 +61,7 @@ def test_names_inside_values_do_not_count():
 )
 def test_the_shape_of_the_body(pairs, expected):
     block = encode_block([(name.encode(), value.encode()) for name, value in pairs])
-    assert read_head(block)[3:] == expected
+    assert read_head(block)[3:6] == expected
 
 
 @pytest.mark.parametrize(
@@ -120,3 +120,11 @@ def test_the_client_and_the_path_are_found():
 )
 def test_mountpoints(path, segments, key):
     assert with_mountpoint(b"foo.com", path, segments) == key
+
+
+@pytest.mark.parametrize(
+    ("method", "is_head"), [(b"HEAD", True), (b"GET", False), (b"head", False), (b"HEADS", False)]
+)
+def test_whether_the_answer_has_no_body(method, is_head):
+    block = encode_block([(b"REQUEST_METHOD", method), (b"HTTP_COOKIE", b"\x0e\0REQUEST_METHOD\4\0HEAD")])
+    assert read_head(block)[6] is is_head

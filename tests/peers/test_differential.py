@@ -63,6 +63,8 @@ def test_there_are_enough_and_every_option_of_uwsgi_is_among_them():
         "fastrouter-zerg",  # alone it makes no router of a real one: test_zerg.py
         "fastrouter-log",
         "fastrouter-log-format",
+        "fastrouter-fd-passing",
+        "fastrouter-keepalive",
     }
     missing = {option.name for option in declared(RouterOptions)} - used - of_this_program
     assert not missing

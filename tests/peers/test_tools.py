@@ -85,6 +85,13 @@ def test_explaining_an_announced_key(nodes):
         assert texts(steps, "key") == ["(none) (a name of more than 255 bytes is none)"]
 
 
+def test_explaining_how_a_node_is_asked(tmp_path):
+    with FakeNode(path=str(tmp_path / "n.sock")) as node, subscription_router() as router:
+        router.announce("foo.com", node.address, fd_passing=True, keepalive=True)
+        found = texts(explain(router, "http://foo.com/"), "candidates")
+        assert found == [f"1. {node.address}, weight 1, takes clients, keeps connections, 0 requests"]
+
+
 def test_explaining_every_algorithm(nodes):
     for configured, asked_for, words in (
         ("wrr", "iphash", ", and so do all of this client's"),

@@ -35,15 +35,19 @@ def read_in_pieces(worker, pieces):
     ours, theirs = socket.socketpair()
     session = Session(worker, ours.detach())
     with theirs, contextlib.closing(session.client):
-        reading = read_request(session)
+        waiting = None
         try:
-            for piece in pieces:
-                if piece:
-                    theirs.sendall(piece)
-                next(reading)
+            for piece in filter(None, pieces):
+                theirs.sendall(piece)
+                waiting = waiting or read_request(session)
+                if waiting is None:
+                    return session
+                next(waiting)
             raise AssertionError("it wants more than there is")
         except StopIteration:
             return session
+        finally:
+            worker.loop.unwatch(session.client_fd)
 
 
 def known(session):

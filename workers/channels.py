@@ -1,0 +1,66 @@
+"""Connections that nodes have left open, kept for the next request: one that is idle belongs to nobody."""
+
+from _socket import socket as PlainSocket
+from typing import TYPE_CHECKING, Final
+
+from workers.loop import Event, Loop
+
+if TYPE_CHECKING:
+    from workers.session import Session
+
+__all__ = ["Channels"]
+
+_MOST: Final = 32
+"""That a router worker keeps; each is a descriptor."""
+
+
+class Channels:
+    """Idle connections by the address that they lead to, the last one that was used first.
+
+    They stay registered for what they were watched for; only who is called changes. A node that has done with
+    one closes it, and any event here means that, as it has nothing to say before it is asked.
+    """
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._idle: dict[object, list[PlainSocket]] = {}
+        self._addresses: dict[int, object] = {}
+        """By descriptor, the longest idle first."""
+
+    def keep(self, session: "Session", address: object) -> None:
+        """A session needs its connection no longer."""
+        sock, fd = session.sock, session.node_fd
+        if sock is None or fd not in self._loop.handlers:
+            return  # nobody would hear of its end
+        session.sock = None
+        if len(self._addresses) >= _MOST:
+            self._close(next(iter(self._addresses)))
+        self._idle.setdefault(address, []).append(sock)
+        self._addresses[fd] = address
+        self._loop.handlers[fd] = self._end
+
+    def take(self, address: object) -> PlainSocket | None:
+        """One that leads to an address. Whoever takes it has to handle its events."""
+        idle = self._idle.get(address)
+        if not idle:
+            return None
+        sock = idle.pop()
+        if not idle:
+            del self._idle[address]
+        del self._addresses[sock.fileno()]
+        return sock
+
+    def _end(self, event: Event) -> None:
+        self._close(event[0])
+
+    def _close(self, fd: int) -> None:
+        address = self._addresses.pop(fd)
+        idle = self._idle[address]
+        for sock in idle:
+            if sock.fileno() == fd:
+                idle.remove(sock)
+                self._loop.forget(fd)
+                sock.close()
+                break
+        if not idle:
+            del self._idle[address]
