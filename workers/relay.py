@@ -246,7 +246,7 @@ def _download(session: "Session", sock: PlainSocket, closing: bool) -> tuple[int
         sent = _write(client, buffer[:n], _LAST if ended else MSG_DONTWAIT)
         if sent < n:
             return received, bytes(buffer[sent:n]), False
-        if ended and session.body_left == 0 and not session.old:
+        if ended and session.router.is_alone() and session.body_left == 0 and not session.old:
             client.close()  # at once, as the answer goes out with it; it is neither watched nor read from
         if is_short or size == len(buffer):
             return received, b"", ended

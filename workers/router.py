@@ -175,6 +175,14 @@ class Router:
             if session.generator is not None:
                 session.generator.close()
 
+    def is_alone(self) -> bool:
+        """Whether there is no other session, so that nothing matters but how soon the client has its answer.
+
+        Among many, what costs least is to let them run abreast: clients that hear of their ends one by one
+        come back one by one.
+        """
+        return len(self._sessions) == 1
+
     def take(self, session: Session, node: Node) -> bool:
         """Count a session's request as one of a node's. False when that has as many as it may have.
 
