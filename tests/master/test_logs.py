@@ -1,5 +1,6 @@
 """Where the log goes, and what happens there to files that are moved away."""
 
+import contextlib
 import logging
 import os
 import re
@@ -124,9 +125,10 @@ def test_nobody_holds_a_file_that_is_gone(tmp_path):
 
         def held():
             program.process.send_signal(signal.SIGUSR1)
-            links = [
-                os.readlink(f"/proc/{program.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{program.pid}/fd")
-            ]
+            links = []
+            for fd in os.listdir(f"/proc/{program.pid}/fd"):
+                with contextlib.suppress(FileNotFoundError):  # it was closed meanwhile
+                    links.append(os.readlink(f"/proc/{program.pid}/fd/{fd}"))
             return f"{path}.1" in links
 
         wait_until(lambda: not held() and path.exists(), "that the old file is let go of")
