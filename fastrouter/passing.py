@@ -24,7 +24,7 @@ import socket
 import struct
 from typing import Any
 
-__all__ = ["REPORT", "Taken", "take"]
+__all__ = ["REPORT", "Taken", "hang_up", "take"]
 
 REPORT = b"\x06"
 """What a report begins with."""
@@ -123,7 +123,7 @@ class Taken(socket.socket):
         super().close()
         if self.fileno() < 0 and self._router is not None:
             self._report(self._router)
-            _end(self._router)
+            hang_up(self._router)
             self._router = None
 
     def release(self) -> socket.socket | None:
@@ -138,7 +138,7 @@ class Taken(socket.socket):
         self.close()
         if router is None or not self._is_last:
             return router
-        _end(router)
+        hang_up(router)
         return None
 
     def _report(self, router: socket.socket) -> None:
@@ -155,7 +155,7 @@ class Taken(socket.socket):
         return status if self._first.startswith(b"HTTP/") and status.isdigit() else b""
 
 
-def _end(connection: socket.socket) -> None:
+def hang_up(connection: socket.socket) -> None:
     """Close a connection, whoever has it open besides: a server may have forked."""
     with contextlib.suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)

@@ -3,7 +3,6 @@
 For the local application beside a router; serving WSGI well is not what this project exists for.
 """
 
-import contextlib
 import logging
 import os
 import select
@@ -17,7 +16,7 @@ from typing import Any
 from fastrouter.cache.wire import CACHE, answer_call
 from fastrouter.cells import App
 from fastrouter.packet import HEADER, PacketError
-from fastrouter.passing import Taken, take
+from fastrouter.passing import Taken, hang_up, take
 from workers.context import Context
 from workers.loop import EXCLUSIVE
 from workers.process import BOOT_FAILURE
@@ -120,13 +119,13 @@ class AppWorker:
                     if kept is not None:
                         epoll.unregister(kept)
                         if kept is not connection:
-                            _end(kept)  # the router must not count on a thread that serves somebody else
+                            hang_up(kept)  # the router must not count on a thread that serves somebody else
                     kept = self._answer(connection, thread, epoll)
                     if kept is not None:
                         epoll.register(kept, select.EPOLLIN)
             if kept is not None:
                 epoll.unregister(kept)
-                _end(kept)
+                hang_up(kept)
             epoll.unregister(self._wake_reader)
             # Who sends requests hears a moment later than this that they had better go elsewhere.
             deadline = time.monotonic() + _DRAIN
@@ -162,7 +161,7 @@ class AppWorker:
             log.debug("a connection ended: %s", error)
         finally:
             if kept is None:
-                _end(connection)
+                hang_up(connection)
             cells[App.BUSY_SINCE] = 0
         return kept
 
@@ -194,10 +193,3 @@ class AppWorker:
             requests.info("%s", format_request(served, self._options.logformat))
         if self._options.max_requests and self._served >= self._options.max_requests:
             self._stop()
-
-
-def _end(connection: socket.socket) -> None:
-    """Close a connection, whoever has it open besides: the application may have forked."""
-    with contextlib.suppress(OSError):
-        connection.shutdown(socket.SHUT_RDWR)
-    connection.close()

@@ -87,8 +87,11 @@ def pass_on(session: "Session", node: Node, rest: Bytes) -> Generator[None, Even
             try:
                 fd, events = yield
             except TimeoutError:
-                if not _look(session, node):
+                if session.client_fd >= 0 and _is_unread(session):
                     return too_late(session, node)
+                _look(
+                    session, node
+                )  # what it says, or its end, is on the way if it has not just taken its time
                 continue
             if fd == session.client_fd:
                 raise ClientGone
@@ -110,14 +113,14 @@ def _send_rest(session: "Session", sock: PlainSocket, rest: Bytes) -> Generator[
             rest = send(sock, rest)
 
 
-def _look(session: "Session", node: Node) -> bool:
+def _look(session: "Session", node: Node) -> None:
     """It takes a while: see whether the node has the request. If so it may take as long as it likes."""
     loop = session.router.loop
     if session.client_fd < 0:
-        return True
+        return
     if _is_unread(session) or not _is_open(session):
         loop.watch(session.client_fd, 0, session.resume)  # should the client leave meanwhile
-        return False
+        return
     session.limit = _FOR_EVER
     loop.unwatch(session.client_fd)
     # Kept, if somebody has to read what the node leaves of the body, or to relay after all.
@@ -125,7 +128,6 @@ def _look(session: "Session", node: Node) -> bool:
         loop.forget(session.client_fd)
         session.client.close()
         session.client_fd = -1
-    return True
 
 
 def _is_unread(session: "Session") -> bool:
