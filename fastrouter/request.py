@@ -1,10 +1,12 @@
 """What routing needs to know of a request packet."""
 
+from typing import Final
+
 from fastrouter.packet import PacketError
 
 __all__ = ["MAX_KEY", "Head", "decimal", "read_head", "with_mountpoint"]
 
-MAX_KEY = 255
+MAX_KEY: Final = 255
 """Longest key, in bytes; a longer value is ignored as if the variable were absent."""
 
 
@@ -20,7 +22,7 @@ whether only the end of the connection can tell where the body ends: a websocket
 whether the method is HEAD, whose answer has no body.
 """
 
-_IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})
+_IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})
 
 
 def read_head(block: bytes) -> Head:
@@ -39,34 +41,35 @@ def read_head(block: bytes) -> Head:
             start = at + 2
             stop = start + block[at] + (block[at + 1] << 8)
             at = stop + 2 + block[stop] + (block[stop + 1] << 8)
-            # Most variables are dismissed by the length of their names alone, without a copy of the name.
+            # By the length of their names alone, most variables are dismissed without a copy of the name.
             size = stop - start
-            if size == 11 or size == 9 or size == 14 or size == 12 or size == 20 or size == 22 or not size:
+            if size == 9:
                 name = block[start:stop]
-                if name == b"HTTP_HOST":
-                    if not locked and at - stop <= MAX_KEY + 2:
-                        key = block[stop + 2 : at]
-                elif name == b"SERVER_NAME":
-                    if not key and at - stop <= MAX_KEY + 2:
-                        key = block[stop + 2 : at]
-                elif name == b"REMOTE_ADDR":
-                    remote = block[stop + 2 : at]
-                elif name == b"PATH_INFO":
+                if name == b"PATH_INFO":
                     path = block[stop + 2 : at]
-                elif name == b"REQUEST_METHOD":
+                elif name == b"HTTP_HOST" and not locked and at - stop <= MAX_KEY + 2:
+                    key = block[stop + 2 : at]
+            elif size == 11:
+                name = block[start:stop]
+                if name == b"REMOTE_ADDR":
+                    remote = block[stop + 2 : at]
+                elif name == b"SERVER_NAME" and not key and at - stop <= MAX_KEY + 2:
+                    key = block[stop + 2 : at]
+            elif size == 14:
+                name = block[start:stop]
+                if name == b"REQUEST_METHOD":
                     method = block[stop + 2 : at]
                 elif name == b"CONTENT_LENGTH":
                     length = decimal(block[stop + 2 : at])
-                elif name == b"UWSGI_FASTROUTER_KEY":
-                    if at - stop <= MAX_KEY + 2:
-                        key = block[stop + 2 : at]
-                        locked = True
-                elif name == b"HTTP_UPGRADE":
-                    upgrade = at > stop + 2
-                elif name == b"HTTP_TRANSFER_ENCODING":
-                    chunked = at > stop + 2
-                elif not name:
-                    raise PacketError(f"empty name at byte {start}")
+            elif size == 20 and block[start:stop] == b"UWSGI_FASTROUTER_KEY":
+                if at - stop <= MAX_KEY + 2:
+                    key, locked = block[stop + 2 : at], True
+            elif size == 12 and block[start:stop] == b"HTTP_UPGRADE":
+                upgrade = at > stop + 2
+            elif size == 22 and block[start:stop] == b"HTTP_TRANSFER_ENCODING":
+                chunked = at > stop + 2
+            elif not size:
+                raise PacketError(f"empty name at byte {start}")
     except IndexError:
         raise PacketError("a record runs over the end of the block") from None
     if at != end:

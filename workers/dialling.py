@@ -15,7 +15,7 @@ from workers.relay import Bytes, send
 if TYPE_CHECKING:
     from workers.session import Session
 
-__all__ = ["AGAIN", "IN_PROGRESS", "connect", "dial", "reuse"]
+__all__ = ["AGAIN", "IN_PROGRESS", "connect", "dial", "reach"]
 
 # As in <errno.h>: what connect(2) says when it is to be waited for.
 IN_PROGRESS: Final = 115
@@ -27,13 +27,21 @@ _STREAM: Final = 1 | 0x800  # SOCK_STREAM, SOCK_NONBLOCK
 _TCP: Final = 6
 _QUICKACK: Final = 12
 
-_now = time.monotonic_ns
+_now: Final = time.monotonic_ns
 
 Dialled = tuple[int, Bytes]
 """The error number, 0 when connected, and what of the packet is still to be sent."""
 
 
-def reuse(session: "Session", node: Node) -> Dialled | None:
+def reach(session: "Session", node: Node) -> Dialled:
+    """Send the packet, over a connection that was kept if there is one."""
+    kept = _reuse(session, node)
+    if kept is not None:
+        return kept
+    return dial(session, node)
+
+
+def _reuse(session: "Session", node: Node) -> Dialled | None:
     """Send the packet over a connection that was kept. None when there is none that is good for it."""
     passes = _takes(node, session)
     if not passes and not (node.keeps and session.repeatable and session.is_exact):

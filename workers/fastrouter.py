@@ -25,15 +25,17 @@ def read_request(session: Session) -> Generator[None, Event, None] | None:
     packet or has no key, OSError when the client fails.
     """
     data = read_client(session.client, _FIRST_READ)
-    if data is None or len(data) < _HEADER or len(data) < _size(data):
+    if data is None or len(data) < _HEADER:
         return _read_on(session, data)
-    _understand(session, data)
+    end = _size(data)
+    if len(data) < end:
+        return _read_on(session, data)
+    _understand(session, data, end)
     return None
 
 
-def _understand(session: Session, data: bytes) -> None:
-    """Note what a request is; data is the packet, and what came of the body."""
-    end = _size(data)
+def _understand(session: Session, data: bytes, end: int) -> None:
+    """Note what a request is; data is the packet, which ends at end, and what came of the body."""
     try:
         key, session.remote, path, length, idempotent, endless, session.is_head = read_head(data[_HEADER:end])
     except PacketError as error:
@@ -78,4 +80,4 @@ def _read_on(session: Session, first: bytes | None) -> Generator[None, Event, No
         data += more or b""
         session.touched = session.router.seconds
     loop.unwatch(session.client_fd)
-    _understand(session, bytes(data))
+    _understand(session, bytes(data), _size(data))

@@ -1,10 +1,10 @@
 """Whether a router worker accepts: it does while nothing speaks against it."""
 
 import logging
-from _socket import socket as PlainSocket
+import socket
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import Final, cast
+from typing import Final
 
 from workers.context import Listener
 from workers.loop import EXCLUSIVE, IN, Event, Loop
@@ -17,12 +17,11 @@ _BACKLOG = 4096
 """Most connections to take from one backlog before leaving; more than Linux lets wait by default."""
 
 
-_BATCH = 16
+_BATCH: Final = 16
 """Connections to accept at a time. Sessions that run abreast wake their nodes less often than one by one."""
 
 
-# As in <sys/socket.h>, <netinet/in.h> and <linux/tcp.h>.
-_UNIX: Final = 1
+# As in <netinet/in.h> and <linux/tcp.h>.
 _TCP: Final = 6
 _INFO: Final = 11
 _UNACKED: Final = 24
@@ -63,10 +62,17 @@ class Gate:
         self._open = False
         self._is_out = False
         """The kernel gave nothing when it was asked last."""
-        # The C type's accept() returns a bare descriptor; making a socket object of it would cost two calls.
-        self._listeners = {
-            listener.socket.fileno(): cast(PlainSocket, listener.socket) for listener in listeners
+        # Of the C type: it returns a bare descriptor; making a socket object of it would cost two calls.
+        self._accepts: dict[int, Callable[[], tuple[int, object]]] = {
+            listener.socket.fileno(): listener.socket._accept  # type: ignore[attr-defined]
+            for listener in listeners
         }
+        self._queues: dict[int, Callable[[int, int, int], bytes]] = {
+            listener.socket.fileno(): listener.socket.getsockopt
+            for listener in listeners
+            if listener.socket.family != socket.AF_UNIX
+        }
+        """What tells how many connections wait, where the kernel says."""
         self._contested = {listener.socket.fileno() for listener in contested}
 
     def close(self, reason: Reason) -> bool:
@@ -90,7 +96,7 @@ class Gate:
         if self._open is not bool(self.reasons):
             return
         self._open = not self.reasons
-        for fd in self._listeners:
+        for fd in self._accepts:
             if self._open:
                 exclusive = 0 if fd in self._contested else EXCLUSIVE
                 self._loop.watch(fd, IN | exclusive, self._accept)
@@ -99,7 +105,7 @@ class Gate:
 
     def accept_waiting(self) -> None:
         """Take what waits in the backlogs, for a worker that is about to leave."""
-        for fd in self._listeners:
+        for fd in self._accepts:
             for _ in range(_BACKLOG):
                 if self.reasons or not self._take(fd):
                     break
@@ -113,15 +119,15 @@ class Gate:
 
     def _waiting(self, fd: int) -> int:
         """How many more connections wait, as far as the kernel says: an accept in vain costs an exception."""
-        listener = self._listeners[fd]
-        if listener.family == _UNIX:
+        ask = self._queues.get(fd)
+        if ask is None:
             return _BATCH
-        info = listener.getsockopt(_TCP, _INFO, _UNACKED + 4)
+        info = ask(_TCP, _INFO, _UNACKED + 4)
         return info[_UNACKED] | info[_UNACKED + 1] << 8
 
     def _take(self, fd: int) -> bool:
         try:
-            client, _ = self._listeners[fd]._accept()  # type: ignore[attr-defined]
+            client = self._accepts[fd]()[0]
         except (BlockingIOError, ConnectionAbortedError):
             return False  # another worker was faster, or the client did not wait
         except OSError as error:

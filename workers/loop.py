@@ -4,7 +4,7 @@ Each watched descriptor has one function, called with the (descriptor, events) p
 generator's ``send`` will do, and is done with when the generator ends.
 
 A descriptor that is closed while its event still waits in the batch may by then be another connection's;
-so whoever closes one says so, and such events are dropped.
+so whoever closes one that is watched says so, and such events are dropped.
 """
 
 import os
@@ -30,7 +30,7 @@ EXCLUSIVE: Final = 0x10000000
 Event = tuple[int, int]
 """(descriptor, EPOLL* bits)"""
 
-PAUSE = 0.01
+PAUSE: Final = 0.01
 """Seconds; what is worth waiting for, but tells nobody when it happens."""
 
 _RESUMED = 32
@@ -48,8 +48,8 @@ class Loop:
         """The system call alone, for who keeps handlers itself."""
         self.handlers: dict[int, Callable[[Event], object]] = {}
         self.running = True
-        self._closed: set[int] = set()
-        """Descriptors closed in this turn, which may be somebody else's by now: their events are void."""
+        self._left: set[int] = set()
+        """Descriptors left in this turn, which may be somebody else's by now: their events are void."""
         self._max_events = max_events
         self._signal_handlers: dict[int, Callable[[], None]] = {int(signal.SIGALRM): tick}
         self._paused: deque[Callable[[Event], object]] = deque()
@@ -81,13 +81,15 @@ class Loop:
 
     def unwatch(self, fd: int) -> None:
         """Stop watching a descriptor that stays open."""
-        if self.handlers.pop(fd, None) is not None:
+        if fd in self.handlers:
             self._epoll.unregister(fd)
+            self.forget(fd)
 
     def forget(self, fd: int) -> None:
         """A watched descriptor is about to be closed."""
-        self.handlers.pop(fd, None)
-        self._closed.add(fd)
+        if fd in self.handlers:
+            del self.handlers[fd]
+            self._left.add(fd)
 
     def pause(self, handler: Callable[[Event], object]) -> None:
         """Call handler once, with an event of no descriptor, in PAUSE seconds or when its turn comes."""
@@ -124,17 +126,17 @@ class Loop:
 
     def run(self) -> None:
         """Go round until running is false."""
-        poll, handlers, closed = self._poll, self.handlers, self._closed
+        poll, handlers, left = self._poll, self.handlers, self._left
         while self.running:
             for event in poll(PAUSE if self._paused else -1, self._max_events):
                 fd = event[0]
                 handler = handlers.get(fd)
-                if handler is not None and fd not in closed:
+                if handler is not None and fd not in left:
                     try:
                         handler(event)
                     except StopIteration:
                         pass  # the session that ran there is over
-            closed.clear()
+            left.clear()
             if self._soon or self._paused:
                 self._resume_waiting()
 
@@ -149,7 +151,7 @@ class Loop:
                 self._soon.popleft()(_NO_EVENT)
             except StopIteration:
                 pass  # it is over by now
-        self._closed.clear()
+        self._left.clear()
 
     def _take_signals(self, event: Event) -> None:
         for number in os.read(event[0], 64):

@@ -125,7 +125,6 @@ def _look(session: "Session", node: Node) -> None:
     loop.unwatch(session.client_fd)
     # Kept, if somebody has to read what the node leaves of the body, or to relay after all.
     if node.has_taken and not session.body_left:
-        loop.forget(session.client_fd)
         session.client.close()
         session.client_fd = -1
 

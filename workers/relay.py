@@ -51,6 +51,9 @@ _LINGER: Final = 2
 """Seconds to go on reading from a client after its answer (nginx's lingering_timeout is 5)."""
 
 
+_now: Final = time.monotonic_ns
+
+
 class ClientGone(Exception):
     """There is nobody to answer any more."""
 
@@ -125,7 +128,7 @@ def begin(session: "Session", node: Node) -> None:
     """Count the request: the node is connected."""
     router = session.router
     session.touched, session.limit = router.seconds, router.timeout
-    now = time.monotonic_ns()
+    now = _now()
     router.counters.took(node, Histogram.CONNECT, now - session.started)
     if session.record is not None:
         session.record.connected(node.address, now - session.started)
@@ -138,7 +141,7 @@ def begin(session: "Session", node: Node) -> None:
 
 def _answers(session: "Session", node: Node) -> None:
     """Note how long the first byte took."""
-    nanoseconds = time.monotonic_ns() - session.started
+    nanoseconds = _now() - session.started
     session.router.counters.took(node, Histogram.RESPONSE, nanoseconds)
     if session.record is not None:
         session.record.response = nanoseconds

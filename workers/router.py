@@ -269,7 +269,6 @@ class Router:
         if session.body is not None:
             session.body.close()
         self.loop.unwatch(session.client_fd)  # a node may have it, too: closing alone would not end the watch
-        self.loop.forget(session.client_fd)
         session.client.close()
         if self._access_log is not None:
             self._access_log.write(session.record or Record(), session.key, session.packet)

@@ -25,7 +25,7 @@ from workers.answers import (
     answer,
 )
 from workers.body import BodyFile, BufferingFailed, buffer_body
-from workers.dialling import AGAIN, IN_PROGRESS, connect, dial, reuse
+from workers.dialling import AGAIN, IN_PROGRESS, connect, dial, reach
 from workers.loop import Event
 from workers.passing import NOT_TAKEN, RELAYED, pass_on
 from workers.relay import Bytes, ClientGone, begin, hang_up, linger, relay
@@ -200,7 +200,7 @@ class Session:
             elif not router.take(self, node):
                 full = full or node
             else:
-                error_number, rest = reuse(self, node) or dial(self, node)
+                error_number, rest = reach(self, node)
                 if error_number == IN_PROGRESS or error_number == AGAIN:  # noqa: SIM109 - costs a tuple
                     error_number, rest = yield from connect(self, node, error_number)
                 if self.is_passed or self.is_reused:
