@@ -27,9 +27,9 @@ class RunningRouter:
     address: str
     workers: list[psutil.Process]
 
-    def cpu(self) -> int:
-        """Nanoseconds, over all its workers: the first field of /proc/PID/schedstat."""
-        return sum(int(Path(f"/proc/{one.pid}/schedstat").read_text().split()[0]) for one in self.workers)
+    def cpu(self) -> list[int]:
+        """Nanoseconds of each worker: the first field of /proc/PID/schedstat."""
+        return [int(Path(f"/proc/{one.pid}/schedstat").read_text().split()[0]) for one in self.workers]
 
 
 class Bench:

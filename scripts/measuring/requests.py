@@ -2,25 +2,22 @@
 
 import random
 import resource
-import statistics
 import sys
 from collections.abc import Sequence
 
 import psutil
 
+from measuring.comparison import Comparison, Row
 from measuring.processes import Bench, RunningRouter
 
 __all__ = ["bulk", "idle", "latency", "small", "workers"]
-
-Figures = dict[str, dict[str, float]]
-"""Medians, by router."""
 
 MEGABYTE = 1 << 20
 LARGE = 64 * MEGABYTE
 MANY = 10_000
 
 
-def small(bench: Bench, rounds: int) -> dict[str, Figures]:
+def small(bench: Bench, rounds: int) -> dict[str, Comparison]:
     """CPU microseconds, requests a second and latency of one small request, by way."""
     found = {}
     for listen, kind in (("tcp", "tcp"), ("tcp", "unix"), ("unix", "unix")):
@@ -38,7 +35,7 @@ def small(bench: Bench, rounds: int) -> dict[str, Figures]:
     return found
 
 
-def latency(bench: Bench, rounds: int) -> dict[str, Figures]:
+def latency(bench: Bench, rounds: int) -> dict[str, Comparison]:
     """The same with 1 and with 256 connections."""
     found = {}
     for connections in (1, 256):
@@ -49,28 +46,18 @@ def latency(bench: Bench, rounds: int) -> dict[str, Figures]:
     return found
 
 
-def workers(bench: Bench, rounds: int) -> dict[str, Figures]:
+def workers(bench: Bench, rounds: int) -> dict[str, Comparison]:
     """Requests a second and CPU with one worker and with two."""
     found = {}
     for count in (1, 2):
         with bench.node("tcp", 100) as node, bench.node("tcp", 101) as other:
             to = [f"--fastrouter-to={node}", f"--fastrouter-to={other}"]
             with bench.routers({"uwsgi": to, "fastrouter": to}, workers=count) as routers:
-                shares = {router.name: [each(router)] for router in routers}
-                figures = measured(bench, routers, rounds, 64)
-                for router in routers:
-                    before, after = shares[router.name][0], each(router)
-                    used = [new - old for new, old in zip(after, before, strict=True)]
-                    figures[router.name]["least_share"] = min(used) / sum(used)
-            found[f"{count} workers"] = figures
+                found[f"{count} workers"] = measured(bench, routers, rounds, 64)
     return found
 
 
-def each(router: RunningRouter) -> list[int]:
-    return [RunningRouter("", "", [worker]).cpu() for worker in router.workers]
-
-
-def bulk(bench: Bench, rounds: int) -> dict[str, Figures]:
+def bulk(bench: Bench, rounds: int) -> dict[str, Comparison]:
     """Megabytes a second, and CPU milliseconds for 64 MB, down and up."""
     found = {}
     for way, size, body in (("download", LARGE, 0), ("upload", 100, LARGE)):
@@ -78,47 +65,51 @@ def bulk(bench: Bench, rounds: int) -> dict[str, Figures]:
             with bench.node(kind, size) as node:
                 options = {name: [f"--fastrouter-to={node}"] for name in ("uwsgi", "fastrouter")}
                 with bench.routers(options) as routers:
-                    found[f"{way}, tcp to {kind}"] = measured(bench, routers, rounds, 2, body)
+                    found[f"{way}, tcp to {kind}"] = measured(bench, routers, rounds, 2, body, is_bulk=True)
     return found
 
 
 def measured(
-    bench: Bench, routers: Sequence[RunningRouter], rounds: int, connections: int, body: int = 0
-) -> Figures:
-    """Medians over rounds, in each of which every router has its turn."""
-    rows: dict[str, list[dict[str, float]]] = {router.name: [] for router in routers}
+    bench: Bench,
+    routers: Sequence[RunningRouter],
+    rounds: int,
+    connections: int,
+    body: int = 0,
+    is_bulk: bool = False,
+) -> Comparison:
+    """Rounds in each of which every router has its turn."""
+    rows: dict[str, list[Row]] = {router.name: [] for router in routers}
     for number in range(rounds + 1):
         for router in random.sample(routers, len(routers)):
             before = router.cpu()
             result = bench.client(router.address, connections, bench.seconds, body=body)
-            used = router.cpu() - before
+            used = [after - so_far for after, so_far in zip(router.cpu(), before, strict=True)]
             if result["errors"]:
                 print(f"bench: {router.name}: {result}", file=sys.stderr)
             if number:  # the first one warms up
-                rows[router.name].append(figures_of(result, used, body))
+                rows[router.name].append((moved if is_bulk else took)(result, used))
         print(".", end="", file=sys.stderr, flush=True)
-    return {
-        name: {figure: statistics.median(row[figure] for row in results) for figure in results[0]}
-        for name, results in rows.items()
-    }
+    return Comparison(rows)
 
 
-def figures_of(result: dict[str, float], used: int, body: int) -> dict[str, float]:
-    moved = result["uploaded"] if body else result["bytes"]
-    if moved > LARGE:
-        return {
-            "mb_s": moved / MEGABYTE / result["seconds"],
-            "cpu_ms_per_64mb": used / 1e6 / (moved / LARGE),
-        }
-    return {
-        "cpu_us": used / 1000 / max(result["requests"], 1),
+def moved(result: dict[str, float], used: Sequence[int]) -> Row:
+    """Of a client that moves large bodies; used has the nanoseconds of each worker."""
+    size = max(result["uploaded"], result["bytes"])
+    return {"mb_s": size / MEGABYTE / result["seconds"], "cpu_ms_per_64mb": sum(used) / 1e6 / (size / LARGE)}
+
+
+def took(result: dict[str, float], used: Sequence[int]) -> Row:
+    """Of a client that asks again and again; used has the nanoseconds of each worker, where they matter."""
+    row = {"cpu_us": sum(used) / 1000 / max(result["requests"], 1)} if used else {}
+    row |= {
         "rps": result["requests"] / result["seconds"],
         "p50_ms": result["p50"] * 1000,
         "p99_ms": result["p99"] * 1000,
     }
+    return row | {"least_share": min(used) / sum(used)} if len(used) > 1 else row
 
 
-def idle(bench: Bench, rounds: int) -> dict[str, Figures]:
+def idle(bench: Bench, rounds: int) -> dict[str, Comparison]:
     """Latency of 1,000 requests a second beside 10,000 sessions that wait, and what one of these costs."""
     most = (
         resource.getrlimit(resource.RLIMIT_NOFILE)[1] // 2 - 200
@@ -131,22 +122,15 @@ def idle(bench: Bench, rounds: int) -> dict[str, Figures]:
             with bench.idle(beside.address, many, 100):
                 while sessions(beside) < many:
                     bench.client(beside.address, 1, 0.1)
-                figures: Figures = {"without": {}, f"beside {many:,}": {}}
-                rows: dict[str, list[dict[str, float]]] = {name: [] for name in figures}
+                each = {"kb_a_session": (private(beside.workers[0]) - empty) / many / 1024}
+                rows: dict[str, list[Row]] = {"without": [], f"beside {many:,}": []}
                 for _ in range(rounds):
-                    for name, router in (("without", alone), (f"beside {many:,}", beside)):
+                    for name, router, more in zip(
+                        rows, (alone, beside), ({"kb_a_session": 0.0}, each), strict=True
+                    ):
                         result = bench.client(router.address, 64, bench.seconds, rate=1000)
-                        rows[name].append(figures_of(result, 0, 0))
-                for name, results in rows.items():
-                    figures[name] = {
-                        figure: statistics.median(row[figure] for row in results)
-                        for figure in ("p50_ms", "p99_ms")
-                    }
-                figures[f"beside {many:,}"]["kb_a_session"] = (
-                    (private(beside.workers[0]) - empty) / many / 1024
-                )
-                figures["without"]["kb_a_session"] = 0.0
-    return {"idle sessions": figures}
+                        rows[name].append(took(result, ()) | more)
+    return {"idle sessions": Comparison(rows)}
 
 
 def private(process: psutil.Process) -> int:

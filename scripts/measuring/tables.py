@@ -33,9 +33,9 @@ def with_table(bench: Bench, name: str, keys: int, nodes: int, algorithm: str) -
             address = router.address
             announce(server, port, keys, nodes)
             bench.client(address, 16, 1.0 + keys / 5000, keys)  # until every key was asked for
-            before = router.cpu()
+            before = sum(router.cpu())
             result = bench.client(address, bench.connections, bench.seconds, keys)
-            used = router.cpu() - before
+            used = sum(router.cpu()) - before
         if result["errors"] or not result["requests"]:
             sys.exit(f"bench: {name} {keys} {nodes}: {result}")
         return used / 1000 / result["requests"]
