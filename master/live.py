@@ -68,6 +68,7 @@ def publish(context: Context) -> int:
             "caches": {name: cache.fd for name, cache in context.caches.items()},
             "sockets": [one.name for one in (*context.router_listeners, *context.subscription_listeners)],
             "app_sockets": [one.name for one in context.app_listeners],
+            "own_nodes": list(context.own_nodes),
             "options": asdict(options),
         }
     )
@@ -125,7 +126,7 @@ def _attach(said: dict[str, Any]) -> Live:
     pid = said["pid"]
     try:
         state = SharedState(Layout(**said["layout"]), _open(pid, said["state"]), private=True)
-        context = Context(options, state)
+        context = Context(options, state, own_nodes=frozenset(said["own_nodes"]))
         for definition in options.cache.definitions():
             fd = _open(pid, said["caches"][definition.name])
             cache = Cache(replace(definition, store=""), options.router.processes, fd, private=True)

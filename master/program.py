@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -195,6 +196,17 @@ def _end(options: Options, sockets: Sockets, fifo: Fifo, pidfile: str) -> None:
     log.info("goodbye")
 
 
+def _own_nodes(context: Context) -> frozenset[str]:
+    offered = {listener.socket.fileno() for pool in context.zerg_pools for listener in pool.listeners}
+    return frozenset(
+        listener.name
+        for listener in context.app_listeners
+        if listener.socket.family == socket.AF_UNIX
+        and not listener.inherited
+        and listener.socket.fileno() not in offered
+    )
+
+
 def _bind(context: Context, sockets: Sockets) -> None:
     options = context.options
     context.shared_listeners = sockets.shared
@@ -205,6 +217,7 @@ def _bind(context: Context, sockets: Sockets) -> None:
     if problem := _missing_socket(context):
         raise BindError(problem)
     context.zerg_pools = sockets.zerg_pools(context.app_listeners)
+    context.own_nodes = _own_nodes(context)
     context.stats_listeners = sockets.bind_plain(options.router.stats)
     context.prometheus_listeners = sockets.bind_plain(options.router.prometheus)
     context.ready = _pipe()

@@ -69,21 +69,11 @@ class Context:
     stats_listeners: list[Listener] = field(default_factory=list)
     prometheus_listeners: list[Listener] = field(default_factory=list)
     zerg_pools: list[ZergPool] = field(default_factory=list)
+    own_nodes: frozenset[str] = frozenset()
+    """UNIX addresses at which nobody but our app workers accepts, who take clients' descriptors."""
     deltas: list[Pipe] = field(default_factory=list)
     """One for each router worker: from the subscription server."""
     failures: Pipe | None = None
     """From all router workers to the subscription server."""
     ready: Pipe | None = None
     """From all children to the master."""
-
-    @property
-    def own_nodes(self) -> frozenset[str]:
-        """UNIX addresses at which nobody but our app workers accepts, who take clients' descriptors."""
-        offered = {listener.socket.fileno() for pool in self.zerg_pools for listener in pool.listeners}
-        return frozenset(
-            listener.name
-            for listener in self.app_listeners
-            if listener.socket.family == socket.AF_UNIX
-            and not listener.inherited
-            and listener.socket.fileno() not in offered
-        )

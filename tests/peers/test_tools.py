@@ -92,6 +92,20 @@ def test_explaining_how_a_node_is_asked(tmp_path):
         assert found == [f"1. {node.address}, weight 1, takes clients, keeps connections, 0 requests"]
 
 
+def test_explaining_the_local_application(tmp_path, app_file):
+    for options, said in (
+        ([], ", takes clients"),
+        (["--no-fd-passing"], ""),
+        (["--zerg-server=zerg.sock"], ""),
+    ):
+        with Router(
+            "--fastrouter=127.0.0.1:0", "--fastrouter-use-socket=0", "--socket=app.sock",
+            f"--wsgi-file={app_file}", *options, cwd=tmp_path,
+        ) as router:  # fmt: skip
+            found = texts(explain(router, "http://foo.com/"), "candidates")
+        assert found == [f"1. app.sock{said}, 0 requests"]
+
+
 def test_explaining_every_algorithm(nodes):
     for configured, asked_for, words in (
         ("wrr", "iphash", ", and so do all of this client's"),

@@ -72,6 +72,17 @@ def test_a_node_that_announces_it_and_takes_it_back():
         wait_until(lambda: request(router.address) and node.connections >= 3, "a connection a request")
 
 
+def test_a_node_with_a_host_name():
+    with KeepingNode() as node:
+        name = f"localhost:{node.address.rpartition(':')[2]}"
+        with Router(
+            "--fastrouter=127.0.0.1:0", f"--fastrouter-to={name}", f"--fastrouter-keepalive={name}"
+        ) as router:
+            router.wait_for(f"{name} is at")
+            assert [text(request(router.address)) for _ in range(3)] == [b"0"] * 3
+    assert node.connections == 1
+
+
 def test_nobody_else_is_kept(node):
     with Router("--fastrouter=127.0.0.1:0", f"--fastrouter-to={node.address}") as router:
         for _ in range(3):

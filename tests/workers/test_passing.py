@@ -2,9 +2,12 @@
 
 import contextlib
 import os
+import pwd
 import re
 import signal
 import socket
+import subprocess
+import sys
 import threading
 
 import psutil
@@ -430,6 +433,38 @@ def test_counts(tmp_path, keeping):
     assert re.search(r'"requests": ?5\b', figures)
     assert re.search(rf'"tx": ?{sum(sizes)}\b', figures), figures
     assert keeping.taken == 5
+
+
+IN_FLIGHT = """
+import os, socket
+os.setuid({uid})
+ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+for _ in range(2):
+    socket.send_fds(ours, [b"x"], [0] * 200)
+print("ready", flush=True)
+input()
+"""
+
+
+def test_as_many_descriptors_on_their_way_as_the_kernel_allows_a_user():
+    """It passes none then (unix(7), ETOOMANYREFS): the request is relayed."""
+    nobody, name = pwd.getpwnam("nobody").pw_uid, f"fastrouter-test-{os.getpid()}"
+    options = ("--fastrouter=127.0.0.1:0", "--uid=nobody")
+    with contextlib.ExitStack() as stack:
+        node = stack.enter_context(TakingNode(f"\0{name}\0"))
+        to = (f"--fastrouter-to=@{name}", f"--fastrouter-fd-passing=@{name}")
+        router = stack.enter_context(Router(*options, *to, prefix=("prlimit", "--nofile=256:256")))
+        other = stack.enter_context(
+            subprocess.Popen(
+                [sys.executable, "-c", IN_FLIGHT.format(uid=nobody)],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            )
+        )  # fmt: skip
+        assert other.stdout.readline() == "ready\n"
+        assert request(router.address)
+        assert (node.taken, node.relayed) == (0, 1)
+        other.communicate("\n", timeout=LIMIT)
+        wait_until(lambda: request(router.address) and node.taken, "a client that is passed")
 
 
 def test_what_comes_behind_a_request_is_not_passed(keeping):
