@@ -126,7 +126,8 @@ def _attach(said: dict[str, Any]) -> Live:
     pid = said["pid"]
     try:
         state = SharedState(Layout(**said["layout"]), _open(pid, said["state"]), private=True)
-        context = Context(options, state, own_nodes=frozenset(said["own_nodes"]))
+        own_nodes = frozenset(said.get("own_nodes", ()))  # a router from before an upgrade may not say so
+        context = Context(options, state, own_nodes=own_nodes)
         for definition in options.cache.definitions():
             fd = _open(pid, said["caches"][definition.name])
             cache = Cache(replace(definition, store=""), options.router.processes, fd, private=True)

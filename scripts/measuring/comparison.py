@@ -23,21 +23,25 @@ class Comparison:
     def median(self, router: str, figure: str) -> float:
         return statistics.median(row[figure] for row in self.rows[router])
 
-    def ratio(self, router: str, other: str, figure: str) -> float:
-        """The median of the ratios in each round, as the machine is not equally fast in all of them."""
+    def ratio(self, router: str, other: str, figure: str) -> float | None:
+        """The median of the ratios in each round, as the machine is not equally fast in all of them.
+
+        Rounds in which the other has nothing to compare with are left out; None when all are.
+        """
         pairs = zip(self.rows[router], self.rows[other], strict=True)
-        return statistics.median(row[figure] / base[figure] for row, base in pairs)
+        ratios = [row[figure] / base[figure] for row, base in pairs if base[figure]]
+        return statistics.median(ratios) if ratios else None
 
     def medians(self) -> dict[str, Row]:
         return {
             router: {figure: self.median(router, figure) for figure in self.figures} for router in self.rows
         }
 
-    def ratios(self) -> dict[str, dict[str, str]]:
-        """To the first router's, as they are printed."""
+    def ratios(self) -> dict[str, dict[str, float | None]]:
+        """To the first router's, by router."""
         first, *others = self.rows
         return {
-            router: {figure: self._ratio(router, first, figure) for figure in self.figures}
+            router: {figure: self.ratio(router, first, figure) for figure in self.figures}
             for router in others
         }
 
@@ -60,7 +64,8 @@ class Comparison:
         return "floor" in self.rows and router != "floor"
 
     def _ratio(self, router: str, other: str, figure: str) -> str:
-        return f"{self.ratio(router, other, figure):.2f}" if self.median(other, figure) else ""
+        ratio = self.ratio(router, other, figure)
+        return "" if ratio is None else f"{ratio:.2f}"
 
 
 def _number(value: float) -> str:

@@ -94,7 +94,7 @@ def measured(
 
 def moved(result: dict[str, float], used: Sequence[int]) -> Row:
     """Of a client that moves large bodies; used has the nanoseconds of each worker."""
-    size = max(result["uploaded"], result["bytes"])
+    size = max(result["uploaded"], result["bytes"], 1)
     return {"mb_s": size / MEGABYTE / result["seconds"], "cpu_ms_per_64mb": sum(used) / 1e6 / (size / LARGE)}
 
 
@@ -106,7 +106,7 @@ def took(result: dict[str, float], used: Sequence[int]) -> Row:
         "p50_ms": result["p50"] * 1000,
         "p99_ms": result["p99"] * 1000,
     }
-    return row | {"least_share": min(used) / sum(used)} if len(used) > 1 else row
+    return row | {"least_share": min(used) / max(sum(used), 1)} if len(used) > 1 else row
 
 
 def idle(bench: Bench, rounds: int) -> dict[str, Comparison]:
