@@ -39,6 +39,7 @@ RELAYED: Final = -2
 # As in <sys/socket.h> and <linux/sockios.h>; literals, as they are used for every request.
 _SOCKET: Final = 1
 _RIGHTS: Final = 1
+_ERROR: Final = 4
 _PEEK: Final = 0x2
 _UNREAD: Final = 0x5411
 _BYTE_ORDER = sys.byteorder
@@ -134,6 +135,14 @@ def _is_unread(session: "Session") -> bool:
     return any(fcntl.ioctl(session.node_fd, _UNREAD, bytes(4)))
 
 
+def _was_reset(sock: PlainSocket) -> bool:
+    """Whether the node, whose end has been seen, has closed since without having read everything.
+
+    To be asked after _is_unread: the kernel notes the reset before it lets go of what was not read.
+    """
+    return sock.getsockopt(_SOCKET, _ERROR) != 0
+
+
 def _is_open(session: "Session") -> bool:
     """Whether the node has the connection open still: what a dead one had not read is gone, too."""
     assert session.sock is not None
@@ -158,8 +167,9 @@ def _heard(sock: PlainSocket) -> bytes | None:
 
 def _end(session: "Session", node: Node, word: bytes, is_closed: bool) -> int:
     """What came of it, by what the node has said. Returns what pass_on does."""
-    router = session.router
-    if word is _RESET or (not word and _is_unread(session)):
+    router, sock = session.router, session.sock
+    assert sock is not None
+    if word is _RESET or (not word and (_is_unread(session) or _was_reset(sock))):
         if session.client_fd >= 0:
             return NOT_TAKEN
         word = b""

@@ -9,12 +9,14 @@ import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import psutil
 import pytest
 from harness import (
     LIMIT,
     FakeNode,
+    Program,
     Router,
     TakingNode,
     answer,
@@ -433,6 +435,27 @@ def test_counts(tmp_path, keeping):
     assert re.search(r'"requests": ?5\b', figures)
     assert re.search(rf'"tx": ?{sum(sizes)}\b', figures), figures
     assert keeping.taken == 5
+
+
+def test_a_node_whose_end_is_seen_before_it_is_gone(tmp_path):
+    """Between the look at what it says and the one at what it has read, it closes: it has not read the request."""
+    ioctl = {"x86_64": "16 ", "aarch64": "29 "}[os.uname().machine]
+
+    def behave(connection, number):
+        if number:
+            with take(connection) as client:
+                client.sendall(answer(b"second"))
+            return
+        connection.shutdown(socket.SHUT_RDWR)
+        wait_until(lambda: Path(f"/proc/{worker}/syscall").read_text().startswith(ioctl), "the second look")
+
+    with FakeNode(behave, path=str(tmp_path / "node.sock")) as node, passing_to(node) as router:
+        worker = router.pids("router worker")[0]
+        delay = ("-e", "trace=ioctl", "-e", "inject=ioctl:delay_enter=500000")
+        with Program("strace", "-p", str(worker), *delay, "-o", tmp_path / "trace") as strace:
+            strace.wait_for("attached")
+            assert request(router.address).endswith(b"second")
+    assert node.connections == 2
 
 
 IN_FLIGHT = """
