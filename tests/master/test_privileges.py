@@ -76,6 +76,7 @@ def test_what_is_kept_lasts_over_a_reload(tmp_path, node):
         router.process.send_signal(signal.SIGHUP)
         router.wait_for("^ready$", 2)
         wait_until(lambda: request(low), "an answer there")
+        router.wait_for("router worker from before the reload is gone")
         for pid in everybody(router):
             assert capabilities(pid) == kept
             assert not capabilities(pid, "CapAmb")
