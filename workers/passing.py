@@ -90,9 +90,8 @@ def pass_on(session: "Session", node: Node, rest: Bytes) -> Generator[None, Even
             except TimeoutError:
                 if session.client_fd >= 0 and _is_unread(session):
                     return too_late(session, node)
-                _look(
-                    session, node
-                )  # what it says, or its end, is on the way if it has not just taken its time
+                # What it says, or its end, is on the way, if it has not just taken its time.
+                _look(session, node)
                 continue
             if fd == session.client_fd:
                 raise ClientGone
