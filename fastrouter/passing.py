@@ -22,15 +22,20 @@ import os
 import re
 import socket
 import struct
+import time
 from typing import Any
 
-__all__ = ["REPORT", "Taken", "hang_up", "take"]
+__all__ = ["REPORT", "Taken", "discard", "hang_up", "take"]
 
 REPORT = b"\x06"
 """What a report begins with."""
 
 _MOST_AHEAD = 1 << 20
 """Bytes of a body that may come ahead with the packet; a router has read no more than a few thousand."""
+
+_MOST_DISCARDED = 1 << 22
+"""Bytes of a body that the server did not want, and that are read all the same; the next in seconds."""
+_LINGER = 2.0
 
 _PEEK = socket.MSG_PEEK | socket.MSG_CMSG_CLOEXEC
 _HEADER = struct.Struct("<BHB")
@@ -61,8 +66,8 @@ def take(connection: socket.socket) -> socket.socket:
         return connection
     client = descriptors[0]
     try:
-        ahead, is_last = _request(connection)
-        return Taken(client, ahead, connection, is_last)
+        ahead, is_last, left = _request(connection)
+        return Taken(client, ahead, connection, is_last, left)
     except BaseException:
         os.close(client)
         raise
@@ -74,19 +79,23 @@ class Taken(socket.socket):
     What came from there is read first. When it is closed, the router hears what became of the request.
     """
 
-    def __init__(self, client: int, ahead: bytes, router: socket.socket, is_last: bool) -> None:
-        """is_last says that the router's connection is good for no other request."""
+    def __init__(self, client: int, ahead: bytes, router: socket.socket, is_last: bool, left: int) -> None:
+        """is_last says that the router's connection is good for no other request; left is how many bytes of
+        the body are still to come from the client."""
         super().__init__(fileno=client)
         self._ahead = ahead
         self._router: socket.socket | None = router
         self._is_last = is_last
         self._first = b""
         self._sent = 0
+        self._left = left
         self.settimeout(router.gettimeout())
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         if not self._ahead:
-            return super().recv(bufsize, flags)
+            data = super().recv(bufsize, flags)
+            self._left -= 0 if flags & socket.MSG_PEEK else len(data)
+            return data
         data = self._ahead[:bufsize]
         if not flags & socket.MSG_PEEK:
             self._ahead = self._ahead[bufsize:]
@@ -94,7 +103,9 @@ class Taken(socket.socket):
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         if not self._ahead:
-            return super().recv_into(buffer, nbytes, flags)
+            n = super().recv_into(buffer, nbytes, flags)
+            self._left -= 0 if flags & socket.MSG_PEEK else n
+            return n
         with memoryview(buffer) as view, view.cast("B") as room:
             data = self.recv(nbytes or len(room), flags)
             room[: len(data)] = data
@@ -120,6 +131,7 @@ class Taken(socket.socket):
         if self.fileno() >= 0:
             with contextlib.suppress(OSError):
                 self.shutdown(socket.SHUT_WR)  # the router may have the connection open still
+                discard(self, self._left)
         super().close()
         if self.fileno() < 0 and self._router is not None:
             self._report(self._router)
@@ -162,8 +174,24 @@ def hang_up(connection: socket.socket) -> None:
     connection.close()
 
 
-def _request(connection: socket.socket) -> tuple[bytes, bool]:
-    """The packet, and what the router has read of the body; and whether its side of the connection ended."""
+def discard(connection: socket.socket, size: int) -> None:
+    """Read what nobody wants of a body, when the answer is out and the connection is shut down for writing.
+
+    To close with bytes unread resets the connection, and the answer may be lost with it (RFC 9112, 9.6). No
+    more than size bytes are read, and neither much nor for long. Raises OSError.
+    """
+    left, deadline = min(size, _MOST_DISCARDED), time.monotonic() + _LINGER
+    while left > 0 and (seconds := deadline - time.monotonic()) > 0:
+        connection.settimeout(seconds)
+        data = connection.recv(min(left, 65536))
+        if not data:
+            return
+        left -= len(data)
+
+
+def _request(connection: socket.socket) -> tuple[bytes, bool, int]:
+    """The packet, and what the router has read of the body; whether its side of the connection ended; how
+    much of the body is still to come."""
     header = _exactly(connection, _HEADER.size)
     block = _exactly(connection, _HEADER.unpack(header)[1])
     ahead, size = bytearray(), _body_size(block)
@@ -171,7 +199,7 @@ def _request(connection: socket.socket) -> tuple[bytes, bool]:
         ahead += data
         if len(ahead) > _MOST_AHEAD:
             raise OSError(errno.EMSGSIZE, f"over {_MOST_AHEAD} bytes came with the client's descriptor")
-    return header + block + bytes(ahead), size > 0
+    return header + block + bytes(ahead), size > 0, size - len(ahead)
 
 
 def _exactly(connection: socket.socket, size: int) -> bytes:

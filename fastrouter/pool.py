@@ -101,7 +101,7 @@ class Pool:
     def _starts_slowly(self, node: Node) -> bool:
         """Whether a node gives up its turn; the longer it is there, the fewer."""
         age = time.monotonic_ns() - node.record.since
-        if age >= self._balancing.slow_start:
+        if not self._is_new(node, age):
             return False
         node.share += age / self._balancing.slow_start
         if node.share < 1.0:
@@ -109,15 +109,19 @@ class Pool:
         node.share -= 1.0
         return False
 
+    def _is_new(self, node: Node, age: int) -> bool:
+        """Whether a node of that age, in nanoseconds, still starts slowly; one without a beginning does not."""
+        return node.record.since != 0 and age < self._balancing.slow_start
+
     def _started(self, slow: Node, remote: bytes) -> Node:
         """Who takes the turn of a node that starts slowly: itself, when there is nobody else of its level."""
-        since = time.monotonic_ns() - self._balancing.slow_start
-        others = [node for node in self._groups[0] if node.record.since <= since]
+        now = time.monotonic_ns()
+        others = [node for node in self._groups[0] if not self._is_new(node, now - node.record.since)]
         if not others:
             return slow
         for _ in self._groups[0]:
             node = self._balancers[0].pick(remote)
-            if node.record.since <= since:
+            if node in others:
                 return node
         # Its algorithm finds no other: one that prefers the least busy, or goes by the client.
         return min(others, key=lambda node: self._balancing.counters.active(node) / node.weight)

@@ -16,7 +16,7 @@ from typing import Any
 from fastrouter.cache.wire import CACHE, answer_call
 from fastrouter.cells import App
 from fastrouter.packet import HEADER, PacketError
-from fastrouter.passing import Taken, hang_up, take
+from fastrouter.passing import Taken, discard, hang_up, take
 from workers.context import Context
 from workers.loop import EXCLUSIVE
 from workers.process import BOOT_FAILURE
@@ -146,6 +146,9 @@ class AppWorker:
             select.select([self._wake_reader], [], [], _PAUSE)
             return None
         connection.settimeout(self._packet_timeout)
+        if connection.family != socket.AF_UNIX:
+            # What the application yields leaves at once, also when the answer before it is not acknowledged.
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
 
     def _answer(self, connection: socket.socket, thread: int, epoll: select.epoll) -> socket.socket | None:
@@ -193,3 +196,6 @@ class AppWorker:
             requests.info("%s", format_request(served, self._options.logformat))
         if self._options.max_requests and self._served >= self._options.max_requests:
             self._stop()
+        if reader.limit and not isinstance(connection, Taken):  # which sees to that itself
+            connection.shutdown(socket.SHUT_WR)
+            discard(connection, reader.limit)

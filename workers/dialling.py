@@ -75,8 +75,10 @@ def dial(session: "Session", node: Node) -> Dialled:
         return error.errno or errno.EMFILE, packet
     session.node_fd = sock.fileno()
     session.started = _now()
-    if node.family != _UNIX:
-        # The acknowledgement that completes the handshake goes with the packet, not ahead of it.
+    if node.family != _UNIX and session.body_left == 0 == session.body_size:
+        # The acknowledgement that completes the handshake goes with the packet, not ahead of it. Later ones
+        # are delayed then, too. A node that leaves a body unread and closes resets the connection, and its
+        # kernel throws away what Nagle's algorithm has it hold back until it hears of them (RFC 9293, 3.7.4).
         sock.setsockopt(_TCP, _QUICKACK, 0)
     return _send_at_once(session, sock, node, packet)
 

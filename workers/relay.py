@@ -94,7 +94,7 @@ def relay(session: "Session", node: Node, rest: Bytes) -> Generator[None, Event,
                     uploaded += body.send(node_fd)
                     body = None if body.is_sent else body
                 if not down and events != OUT:
-                    n, down, ended = _download(session, sock, (events & RDHUP) != 0)
+                    n, down, ended = _download(session, sock, events & (RDHUP | ERR) == RDHUP)
                     if n and not received:
                         _answers(session, node)
                     received += n
@@ -220,8 +220,8 @@ def _write(client: PlainSocket, data: Bytes, flags: int = MSG_DONTWAIT) -> int:
 def _download(session: "Session", sock: PlainSocket, closing: bool) -> tuple[int, bytes, bool]:
     """Move what the node has said to the client.
 
-    closing says that the node had closed its side before this call: a read that comes out short was its last,
-    and the one that would say so is spared.
+    closing says that the node had closed its side before this call, and was not reset: a read that comes out
+    short was its last, and the one that would say so is spared.
     Returns the bytes received, those that the client did not take, and whether the node has said everything.
     """
     client, buffer, framing = session.client, session.router.buffer, session.framing

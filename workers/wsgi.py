@@ -65,22 +65,30 @@ def read_variables(block: bytes, reader: PacketReader) -> dict[str, str]:
 
 
 class _Output(io.RawIOBase):
-    """The connection, with everything that is written counted."""
+    """The connection, with everything that is written counted. What is written leaves at the next flush.
+
+    So the head goes out with the first block of the body, and a small answer in one piece.
+    """
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
+        self._pending: list[bytes] = []
         self.count = 0
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any) -> int:
+        self._pending.append(data)
+        self.count += len(data)
+        return len(data)
+
+    def flush(self) -> None:
+        data, self._pending = b"".join(self._pending), []
         # Not sendall(), whose time limit is for the whole: a slow reader that keeps reading is welcome.
         view = memoryview(data)
         while view:
             view = view[self._connection.send(view) :]
-        self.count += len(data)
-        return len(data)
 
 
 class Handler(SimpleHandler):
@@ -120,6 +128,12 @@ class Handler(SimpleHandler):
             self._output.count - body,
             body,
         )
+
+    def finish_response(self) -> None:
+        """A list of blocks is an answer that is there as a whole: it is sent as a whole."""
+        if isinstance(self.result, list | tuple):
+            self.result = [b"".join(self.result)]
+        super().finish_response()
 
     def close(self) -> None:
         """wsgiref forgets the outcome here; it is still wanted, for the log."""

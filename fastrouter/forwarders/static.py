@@ -53,9 +53,8 @@ class StaticForwarder:
         return True
 
     def mark_failed(self, node: Node) -> bool:
-        now = time.monotonic_ns()
-        news: bool = now - self._cells[node.mark_at] >= self._grace
-        self._cells[node.mark_at] = now
+        news = self._is_out_of_grace(node)
+        self._cells[node.mark_at] = time.monotonic_ns()
         return news
 
     @property

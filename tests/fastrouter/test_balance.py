@@ -188,3 +188,13 @@ def test_a_newcomer_gets_its_share_by_degrees(algorithm):
     else:  # its weight beside two others of weight 1
         expected = [3000 * weight / (2 + weight) for weight in (0, 0.25, 0.5, 1)]
     assert shares == pytest.approx(expected, rel=0.02)
+
+
+@pytest.mark.parametrize("algorithm", sorted(ALGORITHMS))
+def test_a_node_without_a_beginning_is_not_new(monkeypatch, algorithm):
+    """However short ago the machine was booted, which is when the monotonic clock begins."""
+    monkeypatch.setattr("time.monotonic_ns", lambda: 5_000_000_000)
+    worker = Worker(state_for(3), algorithm=algorithm, slow_start=1000)
+    pool = make_pool(worker.balancing, make_nodes(state_for(3), [1, 1, 1]))
+    chosen = Counter(pool.pick(b"10.0.%d.%d" % divmod(number, 250)).slot for number in range(900))
+    assert min(chosen.values()) > 200

@@ -35,3 +35,10 @@ def test_candidates_are_each_node_once():
     for node in list(every.candidates(b"any", b"")):
         every.mark_failed(node)
     assert list(every.candidates(b"any", b"")) == []
+
+
+def test_a_failure_is_news_on_a_machine_that_has_just_booted(monkeypatch):
+    """The monotonic clock may be younger than the grace time."""
+    monkeypatch.setattr("time.monotonic_ns", lambda: 5_000_000_000)
+    every = forwarder(state_for(3))
+    assert every.mark_failed(next(every.candidates(b"any", b"")))
