@@ -29,6 +29,10 @@ class Halves:
         self._first = first
         self._step = step
 
+    def release(self) -> None:
+        """Give the view of the memory back."""
+        self._memory.release()
+
     def write(self, slot: int, record: bytes) -> None:
         """Replace the record in a slot; an empty one means that there is none."""
         at = self._first + slot * self._step

@@ -110,7 +110,7 @@ class Pool:
         return False
 
     def _is_new(self, node: Node, age: int) -> bool:
-        """Whether a node of that age, in nanoseconds, still starts slowly; one without a beginning does not."""
+        """Whether a node of that age, in nanoseconds, starts slowly; one without a beginning does not."""
         return node.record.since != 0 and age < self._balancing.slow_start
 
     def _started(self, slow: Node, remote: bytes) -> Node:

@@ -23,10 +23,12 @@ from fastrouter.cells import (
     Slot,
 )
 from fastrouter.halves import HEAD, Halves
+from fastrouter.memfd import shared_memory
 
 __all__ = [
     "EVERY_SLOT",
     "FORMAT",
+    "AppState",
     "Delta",
     "Failure",
     "Layout",
@@ -34,6 +36,7 @@ __all__ = [
     "SharedState",
     "read_deltas",
     "read_failures",
+    "read_whole",
 ]
 
 FORMAT = 3
@@ -130,14 +133,20 @@ class Failure(NamedTuple):
 
 def read_deltas(pipe: int) -> Iterator[Delta]:
     """What waits in a pipe. Writes of one delta are atomic (pipe(7)), so only whole ones come out."""
-    return map(Delta._make, _PAIR.iter_unpack(os.read(pipe, _READ)))
+    return map(Delta._make, _PAIR.iter_unpack(read_whole(pipe, _PAIR.size)))
 
 
 def read_failures(pipe: int) -> Iterator[Failure]:
-    return map(Failure._make, _PAIR.iter_unpack(os.read(pipe, _READ)))
+    return map(Failure._make, _PAIR.iter_unpack(read_whole(pipe, _PAIR.size)))
 
 
-_READ = 4096 * _PAIR.size
+def read_whole(pipe: int, size: int) -> bytes:
+    """What waits in a pipe of messages of size bytes. What is no whole message is not ours."""
+    data = os.read(pipe, _MOST_MESSAGES * size)
+    return data[: len(data) - len(data) % size]
+
+
+_MOST_MESSAGES = 4096
 
 
 def _decode(record: bytes) -> NodeRecord:
@@ -172,8 +181,8 @@ class Layout:
 
     slots: int
     workers: int
-    apps: int
-    """App worker threads, over all app workers."""
+    apps: int = 0
+    """Threads of app workers whose cells are in between; since they have memory of their own, none."""
 
     @property
     def rows(self) -> int:
@@ -218,6 +227,18 @@ class Layout:
 _NO_TIMES = memoryview(bytes(8 * HISTOGRAMS)).cast("Q")
 
 
+class AppState:
+    """The cells of app workers' threads. They are apart from all else: application code can write there."""
+
+    def __init__(self, threads: int) -> None:
+        self._cells = memoryview(mmap.mmap(-1, max(8 * APP_CELLS * threads, 1))).cast("B")
+
+    def cells(self, thread: int) -> memoryview:
+        """The cells of thread number thread, over all app workers, from 0."""
+        at = 8 * APP_CELLS * thread
+        return self._cells[at : at + 8 * APP_CELLS].cast("Q")
+
+
 class SharedState:
     """The mapping. Made by the master and inherited by every child."""
 
@@ -229,8 +250,7 @@ class SharedState:
         self.layout = layout
         self.fd = fd
         if fd < 0:
-            self.fd = os.memfd_create("fastrouter")
-            os.ftruncate(self.fd, layout.size)
+            self.fd = shared_memory("fastrouter", layout.size)
         self._memory = mmap.mmap(
             self.fd, layout.size, access=mmap.ACCESS_COPY if private else mmap.ACCESS_WRITE
         )
@@ -239,6 +259,10 @@ class SharedState:
         self._records = whole[layout.records_at :]
         first = layout.slot_cell(0, Slot.SEQUENCE)
         self._halves = Halves(self._records, _HALF, self.cells, first, SLOT_CELLS)
+
+    def keep_from_children(self) -> None:
+        """No process that is forked from here on has the mapping."""
+        self._memory.madvise(mmap.MADV_DONTFORK)
 
     def close(self) -> None:
         """Give the mapping back. Nothing may hold a view of it any more."""
@@ -251,10 +275,6 @@ class SharedState:
         """The cells of router worker number worker, from 0."""
         at = self.layout.workers_at + worker * WORKER_CELLS
         return self.cells[at : at + WORKER_CELLS]
-
-    def app_cells(self, thread: int) -> memoryview:
-        at = self.layout.apps_at + thread * APP_CELLS
-        return self.cells[at : at + APP_CELLS]
 
     def counters(self, worker: int) -> memoryview:
         """One worker's counters of all nodes: COUNTERS cells a slot."""
@@ -312,6 +332,6 @@ class SharedState:
         self._halves.write(slot, record.encode() if record else b"")
 
     def read(self, slot: int) -> NodeRecord | None:
-        """The record in a slot, whole, or None when the slot is empty."""
-        record = self._halves.read(slot)
-        return _decode(record) if record else None
+        """The record in a slot, whole, or None when the slot is empty, or there is no such slot."""
+        record = self._halves.read(slot) if slot < self.layout.slots else b""
+        return _decode(record) if len(record) >= _RECORD_HEAD.size else None

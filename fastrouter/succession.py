@@ -22,6 +22,7 @@ class Succession:
         """configured are the addresses of configured nodes, which have the first slots, now and formerly."""
         self._state = state
         self._former = former
+        former.keep_from_children()
         self.left_out = 0
         """Nodes that found no room."""
         self._slots: dict[int, tuple[int, NodeRecord]] = {}
@@ -32,7 +33,8 @@ class Succession:
         for cell in range(Table.LAST_ID, Table.END):
             state.cells[cell] = former.cells[cell]
         slot = first_slot
-        for former_slot in range(former_first_slot, former.cells[Table.SLOTS_USED]):
+        used = min(former.cells[Table.SLOTS_USED], former.layout.slots)
+        for former_slot in range(former_first_slot, used):
             record = former.read(former_slot)
             if record is not None and not record.draining:
                 if slot < state.layout.slots:

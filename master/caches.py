@@ -19,14 +19,15 @@ SIGNED_TIMES = "times of signed announcements"
 """Among the caches that are handed over at a reload."""
 
 
-def make_caches(options: Options, former: Mapping[str, int]) -> dict[str, Cache]:
-    """All caches, by name; former are the descriptors of those of the program before a reload.
+def make_caches(options: Options, former: Mapping[str, int], locks: int) -> dict[str, Cache]:
+    """All caches, by name; former are the descriptors of those of the program before a reload, and locks is
+    that of what writers lock.
 
     Raises CacheError and OSError when a store cannot be used.
     """
     readers = options.router.processes
     return {
-        definition.name: Cache(definition, readers, former.get(definition.name, -1))
+        definition.name: Cache(definition, readers, former.get(definition.name, -1), locks=locks)
         for definition in options.cache.definitions()
     }
 

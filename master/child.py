@@ -46,6 +46,8 @@ class Role:
     """Name of the role whose children have to be ready before this one's are forked."""
     privileged_as: tuple[str, str] = ("", "")
     """User and group of its own."""
+    runs_user_code: bool = False
+    """And nothing of ours that needs the table: it gets no more than the application has to have."""
 
 
 @dataclass(slots=True)

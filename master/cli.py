@@ -1,5 +1,6 @@
 """The command ``fastrouter-master``."""
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -10,19 +11,25 @@ from fastrouter.config.pairs import ConfigError
 from fastrouter.config.report import check_report, help_text, ignored_line
 from fastrouter.config.resolve import Configuration, load
 from fastrouter.options import Options
-from master.heritage import Heritage
+from master.former_program import run_again, who_is_who
+from master.heritage import Heritage, HeritageError
 from master.hooks import HookError
 from master.program import run
 from master.sockets import BindError
 
 __all__ = ["main"]
 
+log = logging.getLogger("fastrouter")
+
+_KNOWN = (BindError, CacheError, HookError, HeritageError)
+"""What may be wrong with a start, beside OSError: the message says what."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0 after a normal stop, 1 for what keeps it from starting, 22 for a bad app."""
     heritage = Heritage.take_over(os.environ) or Heritage()
     if heritage.is_there and not heritage.rehearsal:
-        return _run(heritage.read_options(), heritage)
+        return _take_the_place(heritage)
     try:
         configuration = load(sys.argv[1:] if arguments is None else arguments, os.environ)
     except ConfigError as error:
@@ -36,6 +43,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _run(configuration.options, heritage)
 
 
+def _take_the_place(heritage: Heritage) -> int:
+    """Go on where the program before a reload has stopped. If that fails, that program runs again."""
+    environment, started_in, who_was_who = dict(os.environ), os.getcwd(), who_is_who(heritage)
+    try:
+        return run(heritage.read_options(), heritage)
+    except Exception as error:
+        if not heritage.fallback:
+            raise
+        known = isinstance(error, _KNOWN)
+        log.error("cannot go on after the reload: %s", error, exc_info=None if known else error)
+        log.error("going back to the program from before the reload")
+        os.chdir(started_in)
+        run_again(heritage, who_was_who, environment)
+
+
 def _has_work(options: Options) -> bool:
     return options.router.is_there or options.app.is_served or bool(options.sockets.zergpool)
 
@@ -43,7 +65,7 @@ def _has_work(options: Options) -> bool:
 def _run(options: Options, heritage: Heritage) -> int:
     try:
         return run(options, heritage)
-    except (BindError, CacheError, HookError) as error:
+    except _KNOWN as error:
         return _fail(str(error))
     except OSError as error:
         return _fail(f"cannot start: {error}")

@@ -64,8 +64,6 @@ def _work(child: Child, context: Context) -> str:
     if child.role.name == "app worker":
         threads = context.options.app.threads
         first = child.index * threads
-        served = sum(
-            context.state.app_cells(thread)[App.REQUESTS] for thread in range(first, first + threads)
-        )
+        served = sum(context.apps.cells(thread)[App.REQUESTS] for thread in range(first, first + threads))
         return f", {served} requests"
     return ""

@@ -28,7 +28,7 @@ class Harakiri:
     """Kills those who are overdue."""
 
     def __init__(self, context: Context) -> None:
-        self._state = context.state
+        self._state, self._apps = context.state, context.apps
         self._looked = time.monotonic_ns()
         self._threads = context.options.app.threads
         app, router = context.options.app.harakiri, context.options.router.harakiri
@@ -62,7 +62,7 @@ class Harakiri:
 
     def _of_app(self, index: int) -> Iterator[tuple[memoryview, int]]:
         for thread in range(index * self._threads, (index + 1) * self._threads):
-            yield self._state.app_cells(thread), App.BUSY_SINCE
+            yield self._apps.cells(thread), App.BUSY_SINCE
 
     def _of_router(self, index: int) -> Iterator[tuple[memoryview, int]]:
         yield self._state.worker_cells(index), Worker.BUSY_SINCE

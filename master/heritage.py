@@ -7,15 +7,20 @@ environment variable that says what each of them is.
 
 import json
 import os
-import pickle
 from collections.abc import Mapping, MutableMapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 
+from fastrouter.memfd import read_sealed, seal
 from fastrouter.options import Options
+from fastrouter.options.transfer import decode_options, encode_options
 
-__all__ = ["Heritage"]
+__all__ = ["Heritage", "HeritageError"]
 
 _VARIABLE = "FASTROUTER_HERITAGE"
+
+
+class HeritageError(Exception):
+    """What was handed over cannot be used; the message says why."""
 
 
 @dataclass(slots=True)
@@ -45,8 +50,16 @@ class Heritage:
     """That the program was started with."""
     caches: dict[str, int] = field(default_factory=dict)
     """Descriptors of the caches' memory, by name."""
+    locks: int = -1
+    """Descriptor of what writers of the caches lock."""
     options: int = -1
-    """Of a file for the options."""
+    """Of memory for the options: the rehearsal seals it before any code runs that is not ours."""
+    is_sealed: bool = False
+    """The options are good only if they are sealed. A program of version 0.1.0 could not ask for that."""
+    command: list[str] = field(default_factory=list)
+    """How the program was started; empty where sys.orig_argv says so."""
+    fallback: dict[str, int] = field(default_factory=dict)
+    """What the program before is run by again if this one fails: descriptors of its "code" and "options"."""
     fifos: dict[str, int] = field(default_factory=dict)
     """Descriptors of the master's pipes, by path."""
     active_fifo: str = ""
@@ -72,8 +85,9 @@ class Heritage:
     @property
     def descriptors(self) -> list[int]:
         sockets = [fd for fds in self.sockets.values() for fd in fds]
-        single = [fd for fd in (self.state, self.options, self.log, self.access_log) if fd >= 0]
-        return [*sockets, *single, *self.caches.values(), *self.fifos.values()]
+        single = [fd for fd in (self.state, self.options, self.log, self.access_log, self.locks) if fd >= 0]
+        several = (self.caches, self.fifos, self.fallback)
+        return [*sockets, *single, *(fd for fds in several for fd in fds.values())]
 
     def hand_over(self, environment: Mapping[str, str]) -> dict[str, str]:
         """An environment that says what the descriptors are to a program that is started with it."""
@@ -81,15 +95,20 @@ class Heritage:
 
     def write_options(self, options: Options) -> None:
         """What was rehearsed is what is to run, whatever is written in the files by then."""
-        with open(self.options, "wb", closefd=False) as file:
-            pickle.dump(options, file)
+        data = encode_options(options)
+        if self.is_sealed:
+            seal(self.options, data)
+        else:
+            os.pwrite(self.options, data, 0)
 
     def read_options(self) -> Options:
-        with open(self.options, "rb") as file:
-            file.seek(0)
-            options = pickle.load(file)
-        assert isinstance(options, Options)
-        return options
+        """Raises HeritageError when they are not whole, or somebody else can have written them."""
+        try:
+            if self.is_sealed:
+                return decode_options(read_sealed(self.options))
+            return decode_options(os.pread(self.options, os.fstat(self.options).st_size, 0))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise HeritageError(f"the options that were handed over cannot be used: {error}") from None
 
     def keep_open(self) -> None:
         """Have the descriptors outlive an execve."""
@@ -102,7 +121,8 @@ class Heritage:
         text = environment.pop(_VARIABLE, "")
         if not text:
             return None
-        heritage = cls(**json.loads(text))
+        known = {one.name for one in fields(cls)}
+        heritage = cls(**{name: value for name, value in json.loads(text).items() if name in known})
         for fd in heritage.descriptors:
             os.set_inheritable(fd, False)
         return heritage

@@ -4,20 +4,19 @@ The master keeps a small file in memory that says what its other memory is. Whoe
 (root, or the same user) can map that, privately: nothing that is done there is seen by the router.
 """
 
-import fcntl
 import json
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, TypeVar
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import psutil
 
 from fastrouter import __version__
 from fastrouter.cache.store import Cache
-from fastrouter.config.option import Group, MappingSource
-from fastrouter.options import Options
+from fastrouter.memfd import sealed_copy
+from fastrouter.options.transfer import options_from
 from fastrouter.shared import FORMAT, Layout, SharedState
 from fastrouter.text import printable
 from workers.context import Context
@@ -56,8 +55,10 @@ class Live:
 
 def publish(context: Context) -> int:
     """Say what this program's memory is, for good. Returns a descriptor that is to stay open."""
-    router = replace(context.options.router, resubscribe_sign=None)  # nobody's business
-    options = replace(context.options, router=router)
+    # How announcements are signed and checked is nobody's business.
+    router = replace(context.options.router, resubscribe_sign=None)
+    subscription = replace(context.options.subscription, sign_check=None)
+    options = replace(context.options, router=router, subscription=subscription)
     text = json.dumps(
         {
             "pid": os.getpid(),
@@ -72,12 +73,8 @@ def publish(context: Context) -> int:
             "options": asdict(options),
         }
     )
-    fd = os.memfd_create(_NAME, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    os.write(fd, text.encode("utf-8", "surrogateescape"))
     # Children, which may have another user, have it too; what root believes is not theirs to change.
-    seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
-    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
-    return fd
+    return sealed_copy(_NAME, text.encode("utf-8", "surrogateescape"))
 
 
 def attach(pid: int = 0) -> Live:
@@ -122,7 +119,7 @@ def _published(pid: int) -> Iterator[dict[str, Any]]:
 
 
 def _attach(said: dict[str, Any]) -> Live:
-    options = _options(said["options"])
+    options = options_from(said["options"])
     pid = said["pid"]
     try:
         state = SharedState(Layout(**said["layout"]), _open(pid, said["state"]), private=True)
@@ -156,25 +153,3 @@ def _user(pid: int) -> str:
         return psutil.Process(pid).username()
     except (psutil.Error, KeyError):
         return "?"
-
-
-_G = TypeVar("_G", bound=Group)
-
-
-def _options(said: dict[str, Any]) -> Options:
-    """What the router was configured with, but for what concerns signatures."""
-    options = Options()
-    for group, name in zip(options.groups(), _group_names(), strict=True):
-        for field in fields(group):
-            value = said[name][field.name]
-            if field.name in ("sign_check", "resubscribe_sign"):
-                continue
-            if field.name == "use_code_string" and value is not None:
-                value = MappingSource(**value)
-            setattr(group, field.name, value)
-    options.files = said["files"]
-    return options
-
-
-def _group_names() -> list[str]:
-    return [field.name for field in fields(Options) if field.name != "files"]

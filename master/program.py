@@ -5,13 +5,15 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import NoReturn
 
 from fastrouter.cells import Table
+from fastrouter.memfd import sealed_copy, shared_memory
 from fastrouter.options import Options
-from fastrouter.shared import FORMAT, Layout, SharedState
+from fastrouter.options.transfer import encode_options
+from fastrouter.shared import FORMAT, AppState, Layout, SharedState
 from fastrouter.subscriber import parse_subscriptions
 from fastrouter.succession import Succession
 from master.banner import announce_start
@@ -21,6 +23,7 @@ from master.child import Role
 from master.daemon import Daemon
 from master.fifo import Fifo
 from master.former import Former
+from master.former_program import copy_of_this_program
 from master.heritage import Heritage
 from master.hooks import HookError, run_hooks
 from master.live import publish
@@ -63,12 +66,22 @@ def run(options: Options, heritage: Heritage) -> int:
     _run_hooks(options, is_new, "pre-jail", "in-jail", "post-jail")
     if master.chdir:
         os.chdir(master.chdir)
-    context = Context(options, SharedState(_layout(options)), started_in, environment, umask)
+    threads = options.app.processes * options.app.threads
+    context = Context(
+        options,
+        SharedState(_layout(options)),
+        AppState(threads),
+        started_in,
+        heritage.command or sys.orig_argv[1:],
+        environment,
+        umask,
+    )
     _bind(context, sockets)
     if heritage.rehearsal:
         sockets.remove_files()
         return rehearse(options, heritage, log_path)
     sockets.close_former()
+    fallback = _fallback(options)
     former = _take_over(context, heritage)
     daemon = Daemon()
     if master.daemonize and is_new:
@@ -90,34 +103,38 @@ def run(options: Options, heritage: Heritage) -> int:
     set_title("fastrouter-master " + " ".join(options.files), master, master.procname_master)
     _run_hooks(options, is_new, "pre-app")
     _run_as_master_starts(options, is_new)
-    on_ready = partial(_is_ready, options, is_new, daemon)
-    surroundings = _surroundings(context, sockets, handler, fifo, pidfile, on_ready)
-    supervisor = Supervisor(context, roles(options), _be_child, former, surroundings)
-    if heritage.is_asked_again:
-        os.kill(os.getpid(), signal.SIGHUP)
-    log.info("spawned fastrouter-master (pid: %d)", os.getpid())
-    code = supervisor.run()
-    os.close(live)
-    _end(options, sockets, fifo, pidfile)
-    daemon.report(code or 1)
-    return code
-
-
-def _surroundings(
-    context: Context,
-    sockets: Sockets,
-    handler: LogHandler,
-    fifo: Fifo,
-    pidfile: str,
-    on_ready: Callable[[], None],
-) -> Surroundings:
-    return Surroundings(
-        on_ready=on_ready,
-        heritage=lambda: _heritage(context, sockets, handler, fifo),
+    surroundings = Surroundings(
+        on_ready=partial(_is_ready, options, heritage, daemon),
+        heritage=lambda: _heritage(context, sockets, handler, fifo, fallback),
+        fallback=heritage.fallback,
+        private=[live, *fallback.values(), *heritage.fallback.values()],
         fifo=fifo,
         log=handler,
         write_pidfile=lambda: _write_pidfile_again(pidfile),
     )
+    supervisor = Supervisor(context, roles(options), _be_child, former, surroundings)
+    if heritage.is_asked_again:
+        os.kill(os.getpid(), signal.SIGHUP)
+    log.info("spawned fastrouter-master (pid: %d)", os.getpid())
+    try:
+        exit_code = supervisor.run()
+    except BaseException:
+        supervisor.kill_children()
+        raise
+    os.close(live)
+    _end(options, sockets, fifo, pidfile)
+    daemon.report(exit_code or 1)
+    return exit_code
+
+
+def _fallback(options: Options) -> dict[str, int]:
+    """What a program that fails after a reload goes back to (Heritage.fallback); nothing where that fails."""
+    try:
+        code = copy_of_this_program()
+    except OSError as error:
+        log.warning("a reload will have nothing to go back to: %s", error)
+        return {}
+    return {"code": code, "options": sealed_copy("options", encode_options(options))}
 
 
 def _set_environment(options: Options, heritage: Heritage) -> int:
@@ -180,8 +197,11 @@ def _become_the_user(options: Options, is_new: bool) -> None:
     _run_hooks(options, is_new, "as-user")
 
 
-def _is_ready(options: Options, is_new: bool, daemon: Daemon) -> None:
-    _run_hooks(options, is_new, "post-app")
+def _is_ready(options: Options, heritage: Heritage, daemon: Daemon) -> None:
+    _run_hooks(options, not heritage.is_there, "post-app")
+    if heritage.is_there and heritage.format != FORMAT:
+        os.close(heritage.state)  # up to here the program before this one might have needed it again
+    heritage.fallback = {}  # nor is there anything to go back to
     daemon.report(0)
 
 
@@ -259,7 +279,8 @@ def _open_access_log(context: Context, heritage: Heritage) -> None:
 def _take_over(context: Context, heritage: Heritage) -> Former:
     """Make the memory that is shared, with what the program before a reload had in its own."""
     options = context.options
-    context.caches = make_caches(options, heritage.caches)
+    context.locks = heritage.locks if heritage.locks >= 0 else shared_memory("fastrouter-locks", 0)
+    context.caches = make_caches(options, heritage.caches, context.locks)
     context.signed_times = make_signed_times(options, heritage.caches)
     used = {cache.fd for cache in context.caches.values()}
     if context.signed_times is not None:
@@ -276,15 +297,15 @@ def _take_over(context: Context, heritage: Heritage) -> Former:
         succession = Succession(context.state, memory, configured, heritage.configured)
         if succession.left_out:
             log.error("%d nodes found no room in the table (subscription-max-nodes)", succession.left_out)
-    elif heritage.is_there:
-        os.close(heritage.state)
-    else:
+    elif not heritage.is_there:
         context.state.cells[Table.SILENT] = options.announcer.start_unsubscribed
     mercy = 0.0 if heritage.is_brutal else options.master.mercy
     return Former(heritage.children, succession, mercy, options.announcer.is_wanted)
 
 
-def _heritage(context: Context, sockets: Sockets, handler: LogHandler, fifo: Fifo) -> Heritage:
+def _heritage(
+    context: Context, sockets: Sockets, handler: LogHandler, fifo: Fifo, fallback: dict[str, int]
+) -> Heritage:
     """What the next program gets at a reload."""
     layout = context.state.layout
     caches = {name: cache.fd for name, cache in context.caches.items()}
@@ -307,6 +328,9 @@ def _heritage(context: Context, sockets: Sockets, handler: LogHandler, fifo: Fif
         announced=what_is_announced(context),
         umask=context.umask,
         caches=caches,
+        locks=context.locks,
+        command=context.command,
+        fallback=fallback,
     )
 
 
@@ -316,7 +340,7 @@ def _pipe() -> Pipe:
 
 def _layout(options: Options) -> Layout:
     slots = options.router.configured_slots + options.subscription.max_nodes
-    return Layout(slots, options.router.processes, options.app.processes * options.app.threads)
+    return Layout(slots, options.router.processes)
 
 
 def _be_child(context: Context, role: Role, index: int, name: str, parent: int) -> NoReturn:
@@ -329,6 +353,8 @@ def _be_child(context: Context, role: Role, index: int, name: str, parent: int) 
         die_with_parent(parent)
         if role.name == ROUTER:
             run_hooks(context.options.hooks, "as-gateway")
+        if role.runs_user_code:
+            context.leave_to_user_code()
         code = role.run(context, index, lambda: _report_ready(context))
     except BaseException:
         log.exception("%s failed", name)

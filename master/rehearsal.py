@@ -18,13 +18,16 @@ from workers.sinks import open_log
 from workers.usercode import LoadError, load_application
 from workers.uwsgimodule import install_uwsgi_module
 
-__all__ = ["rehearse"]
+__all__ = ["REHEARSED", "rehearse"]
+
+REHEARSED = 86
+"""Exit code of a rehearsal that has come to its end. Code of the user's that ends it has another one."""
 
 
 def rehearse(options: Options, heritage: Heritage, log_path: str) -> int:
-    """See to the caches, logs and pipes, and load the user's code, once everything is bound.
+    """See to the caches, logs and pipes, hand over the options, and load the user's code.
 
-    Returns an exit code, and says what is wrong; hands over the options when nothing is.
+    To be called once everything is bound. Returns an exit code, and says what is wrong.
     Raises CacheError and OSError.
     """
     parent = os.getppid()
@@ -34,9 +37,20 @@ def rehearse(options: Options, heritage: Heritage, log_path: str) -> int:
             check_store(definition)
     if not could_become(options.master.uid):
         raise PermissionError(errno.EPERM, f"only root can become {options.master.uid}; restart for that")
+    heritage.write_options(options)
     drop_privileges(options.master.uid, options.master.gid, options.master.add_gid)
     die_with_parent(parent)
     _check_files(options, heritage, log_path)
+    # What is open belongs to the program that runs: its sockets, its memory, its log.
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    code = _load_user_code(options)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code or (REHEARSED if heritage.is_sealed else 0))  # nothing that was closed is closed once more
+
+
+def _load_user_code(options: Options) -> int:
+    """Returns 0, or 1 when it cannot be loaded."""
     caches = {one.name: Cache(replace(one, store=""), 1) for one in options.cache.definitions()}
     install_uwsgi_module(caches, options.sockets.socket_timeout, 0)
     try:
@@ -50,7 +64,6 @@ def rehearse(options: Options, heritage: Heritage, log_path: str) -> int:
     except (Exception, SystemExit):
         logging.exception("the application cannot be loaded")
         return 1
-    heritage.write_options(options)
     return 0
 
 

@@ -12,13 +12,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from fastrouter.memfd import to_be_sealed
 from master.capabilities import kept_over_exec
 from master.child import State
 from master.children import HANDLED, Children
-from master.heritage import Heritage
+from master.former_program import run_again, who_is_who
+from master.heritage import Heritage, HeritageError
 from master.manager import Manager
+from master.rehearsal import REHEARSED
 from workers.context import Context
 
 __all__ = ["SUBSCRIPTION_SERVER", "Reload"]
@@ -30,7 +33,9 @@ SUBSCRIPTION_SERVER = "subscription server"
 
 _MOST_SAID = 65536
 _MOST_SECONDS = 60.0
-"""For a rehearsal, and for the subscription server to end."""
+"""For a rehearsal."""
+_TO_END = 5.0
+"""Seconds for the subscription server to end."""
 
 
 class Reload:
@@ -43,13 +48,17 @@ class Reload:
         heritage: Callable[[], Heritage],
         are_signals_waiting: Callable[[], bool],
         manager: Manager,
+        fallback: Mapping[str, int],
     ) -> None:
-        """are_signals_waiting says whether some were sent and not taken yet."""
+        """are_signals_waiting says whether some were sent and not taken yet; fallback is the heritage's."""
         self._context = context
         self._children = children
         self._heritage = heritage
         self._are_signals_waiting = are_signals_waiting
         self._tell = manager
+        self._fallback = dict(fallback)
+        self.is_going_back = False
+        """The program before the last reload is to run again, in place of this one."""
         self._rehearsal: subprocess.Popen[bytes] | None = None
         self._said = -1
         """A file for what the rehearsal writes."""
@@ -62,21 +71,22 @@ class Reload:
 
     def begin(self) -> None:
         """Have it rehearsed; once more when that is done, if a rehearsal is under way."""
+        self.let_go_of_fallback()
         if self._rehearsal is not None or self.is_due:
             self._is_asked_again = True
             return
         log.info("reloading...")
         self._tell.is_reloading()
         self._is_asked_again = False
-        self._said, self._options = os.memfd_create("rehearsal"), os.memfd_create("options")
+        self._said, self._options = os.memfd_create("rehearsal"), to_be_sealed("options")
         heritage = self._heritage()
-        heritage.rehearsal, heritage.options = True, self._options
+        heritage.rehearsal, heritage.options, heritage.is_sealed = True, self._options, True
         self._deadline = time.monotonic() + _MOST_SECONDS
         try:
             # What it says goes to the log through us: it would write over the beginning of a file.
             with kept_over_exec(self._capabilities()):
                 self._rehearsal = subprocess.Popen(
-                    _command(),
+                    self._command(),
                     env=heritage.hand_over(self._context.environment),
                     cwd=self._context.started_in,
                     pass_fds=heritage.descriptors,
@@ -103,25 +113,55 @@ class Reload:
         if self._is_asked_again:
             self._close_files()
             self.begin()
-        elif code:
+        elif problem := self._problem(code):
             for line in said.splitlines():
                 log.error("%s", line)
-            self._give_up("see above")
+            self._give_up(problem)
         else:
             os.close(self._said)
-            self._deadline = time.monotonic() + _MOST_SECONDS
-            self.is_due = True
-            self._signal_server(signal.SIGTERM)
+            self._end_server()
         return True
+
+    def _problem(self, code: int) -> str:
+        """What was wrong with a rehearsal that ended with that code; empty when nothing was."""
+        if code == REHEARSED:
+            try:
+                Heritage(options=self._options, is_sealed=True).read_options()
+            except HeritageError as error:
+                return str(error)
+            return ""
+        return "see above" if code else "the application ended the rehearsal, with exit code 0"
+
+    def go_back(self) -> bool:
+        """Have the program from before the reload run again. False when there is none."""
+        if not self._fallback or self.is_going_back:
+            return self.is_going_back
+        log.error("the program cannot start its processes; going back to the one from before the reload")
+        self.is_going_back = True
+        self._end_server()
+        return True
+
+    def let_go_of_fallback(self) -> None:
+        """This program goes on, whatever happens."""
+        for fd in self._fallback.values():
+            os.close(fd)
+        self._fallback = {}
+
+    def _end_server(self) -> None:
+        """The subscription server is to end, and not to come back: the next program has its own."""
+        self._deadline = time.monotonic() + _TO_END
+        self.is_due = True
+        self._signal_server(signal.SIGTERM)
 
     def go_on(self) -> None:
         """Become the next program when all is ready for it. Does not return then."""
         if time.monotonic() > self._deadline:
             self._deadline = float("inf")
-            log.error("the reload takes too long")
             if self._rehearsal is not None:
+                log.error("the reload takes too long")
                 self._rehearsal.kill()
             else:
+                log.warning("the subscription server did not end in %.0f seconds", _TO_END)
                 self._signal_server(signal.SIGKILL)
         if self.is_due and not any(child.is_alive for child in self._children.of(SUBSCRIPTION_SERVER)):
             self._become_the_next()
@@ -133,20 +173,25 @@ class Reload:
 
     def _become_the_next(self) -> None:
         heritage = self._heritage()
-        heritage.options, heritage.is_asked_again = self._options, self._is_asked_again
-        environment = heritage.hand_over(self._context.environment)
+        heritage.options, heritage.is_sealed = self._options, True
+        heritage.is_asked_again = self._is_asked_again
         # A signal that comes from here on is the next program's, which begins by handling it.
         signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
         try:
             if self._are_signals_waiting():
                 return  # what came before is for us, and may be the order to end
-            heritage.keep_open()
             os.chdir(self._context.started_in)
             with kept_over_exec(self._capabilities()):
-                os.execve(sys.executable, _command(), environment)
+                if self.is_going_back:
+                    heritage.fallback = self._fallback
+                    run_again(heritage, who_is_who(heritage), self._context.environment)
+                heritage.keep_open()
+                os.execve(sys.executable, self._command(), heritage.hand_over(self._context.environment))
         except OSError as error:
-            self.is_due = False
-            os.close(self._options)
+            self.is_due = self.is_going_back = False
+            self.let_go_of_fallback()
+            if self._options >= 0:
+                os.close(self._options)
             self._tell.is_ready("the last reload has failed; going on as before")
             log.error("cannot reload: %s; going on as before", error)
             for child in self._children:
@@ -169,6 +214,5 @@ class Reload:
         os.close(self._said)
         os.close(self._options)
 
-
-def _command() -> list[str]:
-    return [sys.executable, *sys.orig_argv[1:]]
+    def _command(self) -> list[str]:
+        return [sys.executable, *self._context.command]

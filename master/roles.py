@@ -27,7 +27,7 @@ def roles(options: Options) -> list[Role]:
     """
     found = []
     if _runs("script", options):
-        found.append(Role("script", 1, run_script, numbered=False, stop_rank=2))
+        found.append(Role("script", 1, run_script, numbered=False, stop_rank=2, runs_user_code=True))
     router, announcer = options.router, options.announcer
     if router.is_there:
         names = named_slots(router)
@@ -52,7 +52,8 @@ def roles(options: Options) -> list[Role]:
     if router.stats or router.prometheus:
         found.append(Role("stats server", 1, run_stats_server, numbered=False, stop_rank=2))
     if options.app.is_served:
-        found.append(Role(APP, options.app.processes, run_app, numbered=True, stop_rank=2))
+        processes = options.app.processes
+        found.append(Role(APP, processes, run_app, numbered=True, stop_rank=2, runs_user_code=True))
     sockets = options.sockets
     if sockets.zerg_server or sockets.zergpool:
         found.append(Role("zerg server", 1, run_zerg_server, numbered=False, stop_rank=0))

@@ -10,11 +10,14 @@ import selectors
 import signal
 import socket
 import struct
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from fastrouter.cells import Table
+from fastrouter.shared import read_whole
 from master.child import Child, Role
 from master.children import HANDLED, BeChild, Children
 from master.fifo import Fifo
@@ -52,6 +55,9 @@ _MOST_STANDSTILL = 30.0
 _HEARSAY = 2.0
 """Seconds in which an announcement reaches every router worker, however busy the machine is."""
 
+_MOST_DEATHS = 3
+"""Of a child that was never ready: so often in a row says that the program after a reload is no good."""
+
 _AT_ONCE = 5.0
 """Seconds that children have to end when they are told to end at once."""
 
@@ -64,6 +70,10 @@ class Surroundings:
     """Called once, when all children have been ready."""
     heritage: Callable[[], Heritage]
     """What the next program gets at a reload, but for the children."""
+    fallback: Mapping[str, int]
+    """What the program before a reload is run by again (Heritage.fallback)."""
+    private: Sequence[int]
+    """Descriptors that no child is to have."""
     fifo: Fifo
     log: LogHandler
     write_pidfile: Callable[[], None]
@@ -85,6 +95,7 @@ class Supervisor:
         self._former = former
         self._on_ready = surroundings.on_ready
         self._heritage = surroundings.heritage
+        self._private = surroundings.private
         self._fifo = surroundings.fifo
         self._log_handler = surroundings.log
         self._write_pidfile = surroundings.write_pidfile
@@ -92,7 +103,12 @@ class Supervisor:
         self._harakiri = Harakiri(context)
         self._manager = Manager(os.environ)
         self._reload = Reload(
-            context, self._children, self._with_children, self._are_signals_waiting, self._manager
+            context,
+            self._children,
+            self._with_children,
+            self._are_signals_waiting,
+            self._manager,
+            surroundings.fallback,
         )
         self._touched = self._watched_files()
         self._commands = self._known_commands()
@@ -167,7 +183,8 @@ class Supervisor:
         while True:
             now = time.monotonic()
             if self._stop_signal is None:
-                self._children.start_due(now, SUBSCRIPTION_SERVER if self._is_the_table_kept() else "")
+                if not self._reload.is_going_back:
+                    self._children.start_due(now, SUBSCRIPTION_SERVER if self._is_the_table_kept() else "")
                 self._touched.look()
                 self._children.go_on()
                 self._reload.go_on()
@@ -183,6 +200,10 @@ class Supervisor:
                 key.data()
             self._harakiri.kill_overdue(self._children)
 
+    def kill_children(self) -> None:
+        """Something has failed here: nobody would look after them."""
+        self._children.signal(signal.SIGKILL, sys.maxsize)
+
     def _wait(self) -> float:
         """Seconds until something is due, one at most."""
         now = time.monotonic()
@@ -194,8 +215,9 @@ class Supervisor:
         self._selector.close()
         os.close(self._signal_reader)
         os.close(self._signal_writer)
-        for fd in self._fifo.descriptors.values():
-            os.close(fd)
+        for fd in (*self._fifo.descriptors.values(), *self._private):
+            with suppress(OSError):  # what was for the start only is closed by now
+                os.close(fd)
 
     def _is_the_table_kept(self) -> bool:
         """Whether nothing may change in the table: former router workers, which do not hear of it, accept."""
@@ -206,7 +228,7 @@ class Supervisor:
 
     def _take_ready(self) -> None:
         assert self._context.ready is not None
-        data = os.read(self._context.ready.reader, 4096)
+        data = read_whole(self._context.ready.reader, PID.size)
         self._children.are_ready({pid for (pid,) in PID.iter_unpack(data)})
         now = time.monotonic()
         if self._former.are_serving and all(
@@ -217,6 +239,7 @@ class Supervisor:
             self._former.replace(now, but=APP)
         if not self._all_ready and self._children.are_all_ready:
             self._all_ready = True
+            self._reload.let_go_of_fallback()
             # Whoever sends requests to the former application has to hear of the new one first.
             self._retire_at = now + (_HEARSAY if self._context.options.announcer.is_wanted else 0.0)
             try:
@@ -323,6 +346,8 @@ class Supervisor:
     def _buried(self, child: Child, code: int) -> None:
         pid = child.pid
         if self._children.buried(child, code, time.monotonic(), may_give_up=not self._former.roles):
+            if not self._all_ready and not child.was_ready and child.deaths >= _MOST_DEATHS:
+                self._reload.go_back()
             return
         log.error("%s cannot start (pid: %d); there is no point in trying again, stopping", child.name, pid)
         self._exit_code = BOOT_FAILURE

@@ -47,7 +47,7 @@ def run_app(context: Context, index: int, ready: Callable[[], None]) -> int:
     """Be app worker number index until told to stop. Returns the exit code."""
     options = context.options.app
     for thread in range(index * options.threads, (index + 1) * options.threads):
-        context.state.app_cells(thread)[App.BUSY_SINCE] = 0  # a predecessor's request is not this one's
+        context.apps.cells(thread)[App.BUSY_SINCE] = 0  # a predecessor's request is not this one's
     where = options.wsgi_file or options.module
     install_uwsgi_module(context.caches, context.options.sockets.socket_timeout)
     try:
@@ -76,7 +76,7 @@ class AppWorker:
         self._caches = context.caches
         self._listeners = {listener.socket.fileno(): listener.socket for listener in context.app_listeners}
         first = index * self._options.threads
-        self._cells = [context.state.app_cells(first + thread) for thread in range(self._options.threads)]
+        self._cells = [context.apps.cells(first + thread) for thread in range(self._options.threads)]
         self._served = 0
         self._stopping = False
         self._drain = False

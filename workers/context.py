@@ -3,11 +3,12 @@
 import os
 import secrets
 import socket
+import sys
 from dataclasses import dataclass, field
 
 from fastrouter.cache.store import Cache
 from fastrouter.options import Options
-from fastrouter.shared import SharedState
+from fastrouter.shared import AppState, SharedState
 
 __all__ = ["Context", "Listener", "Pipe", "ZergPool"]
 
@@ -45,8 +46,11 @@ class Context:
 
     options: Options
     state: SharedState
+    apps: AppState = field(default_factory=lambda: AppState(0))
     started_in: str = field(default_factory=os.getcwd)
     """The directory that relative paths on the command line count from."""
+    command: list[str] = field(default_factory=lambda: sys.orig_argv[1:])
+    """How the program was started, without the interpreter."""
     environment: dict[str, str] = field(default_factory=lambda: dict(os.environ))
     """That the program was started with."""
     umask: int = 0o022
@@ -57,6 +61,8 @@ class Context:
     """What the application was announced by before a reload (said_of_announcements)."""
     caches: dict[str, Cache] = field(default_factory=dict)
     """By name; the first one is what an empty name means."""
+    locks: int = -1
+    """Descriptor of what writers of the caches lock."""
     signed_times: Cache | None = None
     """Of each node that was ever announced with a signature, the highest time that was accepted."""
     access_log: int = -1
@@ -77,3 +83,25 @@ class Context:
     """From all router workers to the subscription server."""
     ready: Pipe | None = None
     """From all children to the master."""
+
+    def leave_to_user_code(self) -> None:
+        """Let go of what is no business of the user's code: the table, announcements, requests of others."""
+        self.state.close()
+        for cache in self.caches.values():
+            cache.close_descriptor()
+        if self.signed_times is not None:
+            self.signed_times.close()
+        app = {listener.socket.fileno() for listener in self.app_listeners}
+        others = (
+            *(self.router_listeners, self.shared_listeners, self.subscription_listeners),
+            *(self.stats_listeners, self.prometheus_listeners),
+            *([pool.server, *pool.listeners] for pool in self.zerg_pools),
+        )
+        for listener in (listener for listeners in others for listener in listeners):
+            if listener.socket.fileno() not in app:
+                listener.socket.close()
+        for pipe in (*self.deltas, *filter(None, (self.failures,))):
+            os.close(pipe.reader)
+            os.close(pipe.writer)
+        if self.access_log >= 0:
+            os.close(self.access_log)

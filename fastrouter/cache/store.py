@@ -15,12 +15,14 @@ import struct
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
 from fastrouter.cache.definition import CacheError, Definition
 from fastrouter.halves import HEAD, Halves
+from fastrouter.memfd import shared_memory
 
 __all__ = ["Cache", "Item", "check_store", "number_in"]
 
@@ -75,11 +77,14 @@ _OPERATIONS: dict[str, Callable[[int, int], int]] = {
 class Cache:
     """One cache, as every process that was forked after it was made sees it."""
 
-    def __init__(self, definition: Definition, readers: int, fd: int = -1, private: bool = False) -> None:
+    def __init__(
+        self, definition: Definition, readers: int, fd: int = -1, private: bool = False, locks: int = -1
+    ) -> None:
         """readers is the number of processes that count hits on their own (router workers).
 
         fd is the memory of the same cache in the program before this one, or in another one, which is used
-        if it fits; private: what is written is for us alone.
+        if it fits; private: what is written is for us alone. locks is the descriptor of a file whose bytes
+        writers lock, one a cache; without it they lock the cache's memory, and keep its descriptor for that.
 
         Raises CacheError when the store is another's, OSError when it cannot be used.
         """
@@ -92,8 +97,11 @@ class Cache:
         fits = fd >= 0 and os.fstat(fd).st_size == size
         self.fd = fd if fits else _open(definition, size)
         """Of its memory."""
+        self._locked = (locks, 1, zlib.crc32(definition.name.encode())) if locks >= 0 else (self.fd, 0, 0)
+        """The descriptor, length and start of what writers lock."""
         access = mmap.ACCESS_COPY if private else mmap.ACCESS_WRITE
-        whole = memoryview(mmap.mmap(self.fd, size, access=access))
+        self._memory = mmap.mmap(self.fd, size, access=access)
+        whole = memoryview(self._memory)
         self._cells = whole[: 8 * cells].cast("Q")
         self._halves = Halves(whole[8 * cells :], half, self._cells, _HEADER + _RING, 1)
         uses = (readers + 1) * definition.items * _USE_CELLS
@@ -106,6 +114,28 @@ class Cache:
         self._thread_lock = threading.RLock()
         self._check_store()
         self._read_all()
+
+    def close_descriptor(self) -> None:
+        """Have no way to change the size of the memory; what is in it can still be changed.
+
+        For a process that keeps the cache until its end: the mapping has a descriptor of its own (mmap.mmap).
+        """
+        assert self._locked[0] != self.fd, "writers need it"
+        about = os.fstat(self.fd)
+        for fd in map(int, os.listdir("/proc/self/fd")):
+            try:
+                if os.path.samestat(os.fstat(fd), about):
+                    os.close(fd)
+            except OSError:
+                pass  # that of the listing itself
+        self.fd = -1
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._cells.release()
+        self._halves.release()
+        self._memory.close()
+        os.close(self.fd)
 
     # For everybody, without a lock.
 
@@ -193,7 +223,7 @@ class Cache:
 
     def _item(self, slot: int, key: bytes) -> Item | None:
         record = self._halves.read(slot)
-        if not record:
+        if len(record) < _ITEM.size:
             return None
         expires, hits_before, size = _ITEM.unpack_from(record)
         if record[_ITEM.size : _ITEM.size + size] != key or 0 < expires <= _now():
@@ -224,8 +254,8 @@ class Cache:
         old = self._keys.pop(slot, None)
         if old is not None and self._slots.get(old) == slot:
             del self._slots[old]
-        record = self._halves.read(slot)
-        if record:
+        record = self._halves.read(slot) if slot < self.definition.items else b""
+        if len(record) >= _ITEM.size:
             _, _, size = _ITEM.unpack_from(record)
             key = record[_ITEM.size : _ITEM.size + size]
             self._keys[slot] = key
@@ -234,15 +264,16 @@ class Cache:
     @contextmanager
     def _lock(self) -> Iterator[None]:
         with self._thread_lock:
-            fcntl.lockf(self.fd, fcntl.LOCK_EX)
+            fd, length, start = self._locked
+            fcntl.lockf(fd, fcntl.LOCK_EX, length, start)
             try:
                 pending = self._cells[_PENDING]
-                if pending:
+                if 0 < pending <= self.definition.items:
                     self._announce(pending - 1)  # of one who died in between
                 self._follow()
                 yield
             finally:
-                fcntl.lockf(self.fd, fcntl.LOCK_UN)
+                fcntl.lockf(fd, fcntl.LOCK_UN, length, start)
 
     def _publish(self, slot: int, record: bytes) -> None:
         self._cells[_PENDING] = slot + 1
@@ -346,14 +377,16 @@ def _now() -> int:
 
 def _open(definition: Definition, size: int) -> int:
     if not definition.store:
-        fd = os.memfd_create(f"cache {definition.name}")
-        os.ftruncate(fd, size)
-        return fd
+        return shared_memory(f"cache {definition.name}", size)
     fd = _open_store(definition, size)
     if os.fstat(fd).st_size not in (0, size):
         log.warning("%s is the store of a cache of another size: it is begun anew", definition.store)
         os.ftruncate(fd, 0)
-    os.posix_fallocate(fd, 0, size)  # a full disk is to be noticed now, and not in the middle of a write
+    try:
+        os.posix_fallocate(fd, 0, size)  # a full disk is to be noticed now, and not in the middle of a write
+    except OSError as error:
+        os.close(fd)
+        raise OSError(error.errno, f"{error.strerror}; {size} bytes are needed", definition.store) from None
     return fd
 
 

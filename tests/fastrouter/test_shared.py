@@ -23,7 +23,7 @@ from fastrouter.shared import (
 
 @pytest.fixture
 def state():
-    state = SharedState(Layout(slots=4, workers=3, apps=2))
+    state = SharedState(Layout(slots=4, workers=3))
     yield state
     state.close()
 
@@ -47,7 +47,7 @@ def state():
     )
 )
 def test_records_come_back_as_they_were_written(record):
-    state = SharedState(Layout(slots=2, workers=1, apps=0))
+    state = SharedState(Layout(slots=2, workers=1))
     state.write(1, record)
     assert state.read(1) == record
     assert state.read(0) is None

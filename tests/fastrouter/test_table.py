@@ -18,7 +18,7 @@ from fastrouter.table import Limits, Outcome, SubscriptionTable, TableFull
 
 @pytest.fixture
 def state():
-    return SharedState(Layout(slots=6, workers=2, apps=0))
+    return SharedState(Layout(slots=6, workers=2))
 
 
 def node(number, key="foo.com", **extra):

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import threading
+import time
 import urllib.request
 
 import psutil
@@ -511,6 +512,19 @@ def test_it_leaks_nothing(tmp_path, node):
         for _ in range(3):
             router.reload()
         assert descriptors(router.pid) == before
+
+
+def test_a_subscription_server_that_stands_still_is_not_waited_for_long(tmp_path, node):
+    with Reloaded(
+        tmp_path, "fastrouter = 127.0.0.1:0", "fastrouter-subscription-server = 127.0.0.1:0"
+    ) as router:
+        (server,) = router.pids("subscription server")
+        os.kill(server, signal.SIGSTOP)
+        began = time.monotonic()
+        router.reload()
+        assert time.monotonic() - began < 30
+        router.announce("foo.com", node.address)
+        assert request(router.address)
 
 
 def test_signals_during_a_reload(tmp_path, node):

@@ -1,0 +1,84 @@
+"""Running the program again that was there before a reload, when the new one fails.
+
+An upgrade may have replaced its files by then. So every program keeps a copy of its own source in memory,
+made at its start, and hands that to the one which takes its place.
+"""
+
+import io
+import logging
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NoReturn
+
+import fastrouter
+from fastrouter.memfd import sealed_copy
+from master.heritage import Heritage
+
+__all__ = ["copy_of_this_program", "run_again", "who_is_who"]
+
+log = logging.getLogger("fastrouter")
+
+_PACKAGES = ("fastrouter", "workers", "master")
+_FROM = "/proc/self/fd/"
+_RUN = "import sys; sys.path.insert(0, {path!r}); from master.cli import main; sys.exit(main())"
+
+
+def copy_of_this_program() -> int:
+    """A descriptor for a zip archive of our packages, as they are when this is called. Raises OSError."""
+    here = fastrouter.__path__[0]
+    if here.startswith(_FROM):  # this is such a program already
+        return os.dup(int(here.removeprefix(_FROM).partition("/")[0]))
+    root, data = Path(here).parent, io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        for package in _PACKAGES:
+            for path in sorted((root / package).rglob("*")):
+                if path.suffix in (".py", ".txt"):
+                    # Not archive.write(), which refuses files from before 1980, as builders make them.
+                    archive.writestr(str(path.relative_to(root)), path.read_bytes())
+    return sealed_copy("fastrouter-program", data.getvalue())
+
+
+def who_is_who(heritage: Heritage) -> dict[int, tuple[int, int]]:
+    """What the descriptors are that were handed over, so that it can be seen later which are the same."""
+    return {fd: identity for fd in heritage.descriptors if (identity := _identity(fd)) is not None}
+
+
+def run_again(
+    heritage: Heritage, who_was_who: Mapping[int, tuple[int, int]], environment: Mapping[str, str]
+) -> NoReturn:
+    """Replace this program by the one before it, with what that had handed over. Raises OSError.
+
+    who_was_who says what its descriptors were: some may be closed by now, or somebody else's.
+    """
+    code = heritage.fallback.pop("code")
+    heritage.options, heritage.fallback = heritage.fallback.pop("options"), {}
+
+    def is_there(fd: int) -> bool:
+        return fd >= 0 and _identity(fd) == who_was_who.get(fd)
+
+    heritage.sockets = {name: list(filter(is_there, fds)) for name, fds in heritage.sockets.items()}
+    heritage.given = list(filter(is_there, heritage.given))
+    heritage.caches, heritage.fifos = (
+        {name: fd for name, fd in found.items() if is_there(fd)}
+        for found in (heritage.caches, heritage.fifos)
+    )
+    heritage.log, heritage.access_log, heritage.locks = (
+        fd if is_there(fd) else -1 for fd in (heritage.log, heritage.access_log, heritage.locks)
+    )
+    heritage.keep_open()
+    os.set_inheritable(code, True)
+    flags = {"-P": None, **dict.fromkeys(subprocess._args_from_interpreter_flags())}  # type: ignore[attr-defined]
+    command = [sys.executable, *flags, "-c", _RUN.format(path=f"{_FROM}{code}")]
+    os.execve(sys.executable, command, heritage.hand_over(environment))
+
+
+def _identity(fd: int) -> tuple[int, int] | None:
+    try:
+        about = os.fstat(fd)
+    except OSError:
+        return None
+    return about.st_dev, about.st_ino
