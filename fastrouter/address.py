@@ -116,12 +116,17 @@ def parse_node(text: str) -> Dial:
         raise AddressError(f"{text!r}: a node needs a port")
     if host in ("", "0", "0.0.0.0"):
         return Dial(socket.AF_INET, ("127.0.0.1", port))
+    number: ipaddress.IPv4Address | ipaddress.IPv6Address
     try:
         number = ipaddress.ip_address("::1" if host == "::" else host)
         if "%" in host:
             raise ValueError  # an interface's name, which may not be here
     except ValueError:
         raise AddressError(f"{text!r}: expected a numeric address, not the name {host!r}") from None
+    if number.version == 6 and number.ipv4_mapped is not None:
+        number = number.ipv4_mapped  # the kernel would dial that
+        if number.is_unspecified:
+            number = ipaddress.IPv4Address("127.0.0.1")
     return Dial(socket.AF_INET if number.version == 4 else socket.AF_INET6, (str(number), port))
 
 

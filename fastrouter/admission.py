@@ -1,30 +1,27 @@
 """Who may announce what: credentials, signatures, replays, and the operator's rules (policy.py).
 
 A signed announcement carries the time at which it was made. Of each node the highest time that was accepted
-is kept, over both commands and beyond the node's own life, so that nothing which was heard once is obeyed a
-second time: neither as it was nor, in uWSGI's scheme, whose signature does not cover the command, turned into
-an unsubscription. (uWSGI 2.0.31 compares with the node's first announcement only.) The other way round, an
-unsubscription of uWSGI's scheme that is turned into an announcement brings the node back until it is seen to
-be dead: it is the announcement that an instance sends which is started again within the second.
+is kept (replays.py), over both commands and beyond the node's own life, so that nothing which was heard once
+is obeyed a second time: neither as it was nor, in uWSGI's scheme, whose signature does not cover the command,
+turned into an unsubscription. (uWSGI 2.0.31 compares with the node's first announcement only.) The other way
+round, an unsubscription of uWSGI's scheme that is turned into an announcement brings the node back until it
+is seen to be dead: it is the announcement that an instance sends which is started again within the second.
 """
 
-import hashlib
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fastrouter.cache.store import Cache
 from fastrouter.policy import Policy, Sender
+from fastrouter.replays import Replays, Verdict, mark_of
 from fastrouter.subscription import Announcement, AnnouncementError, Reason
 from fastrouter.text import to_bytes
 
 if TYPE_CHECKING:
     from fastrouter.signature import KeyFiles
 
-__all__ = ["MARK_SIZE", "Admission"]
-
-MARK_SIZE = 16
-"""Bytes of a time in times: seconds, and the number within the second."""
+__all__ = ["Admission"]
 
 
 class Admission:
@@ -46,7 +43,7 @@ class Admission:
         that they name; credentials says that senders have to be known; policy says who may announce what.
         """
         self._keys = keys
-        self._times = times
+        self._replays = None if times is None else Replays(times, 2 * tolerance)
         self._tolerance = tolerance
         self._trusted = frozenset(trusted) - {0}  # uWSGI does not exempt root either
         self._owned = list(owned)
@@ -57,8 +54,13 @@ class Admission:
     def checks_signatures(self) -> bool:
         return self._keys is not None
 
-    def admit(self, datagram: bytes, announcement: Announcement, sender: Sender, now: int) -> None:
-        """Raises AnnouncementError when the sender may not say this. now is in seconds of the epoch."""
+    def admit(
+        self, datagram: bytes, announcement: Announcement, sender: Sender, now: int, is_known: bool = True
+    ) -> None:
+        """Raises AnnouncementError when the sender may not say this. now is in seconds of the epoch.
+
+        is_known says whether the node is in the table: to take back what is not there changes nothing.
+        """
         if self._credentials and sender.uid is None:
             raise AnnouncementError("the sender's credentials are not known", Reason.CREDENTIALS)
         if self._owned and not self._is_owner(announcement.key, sender):
@@ -73,8 +75,8 @@ class Admission:
         covers_command = self._check_signature(self._keys, signer, datagram, announcement, now)
         self._check_policy(announcement, sender, signer)
         # Last of all, since it takes note: who may not announce a node must not make it look old either.
-        if not self._is_newer(announcement, covers_command):
-            raise AnnouncementError(_sniffed(announcement), Reason.REPLAYED)
+        leaves_traces = is_known or not (announcement.unsubscribe or announcement.drain)
+        self._check_time(announcement, signer, covers_command, leaves_traces)
 
     def _check_policy(self, announcement: Announcement, sender: Sender, signer: str) -> None:
         if any(rule.allows(announcement, sender, signer) for rule in self._policy):
@@ -103,22 +105,27 @@ class Admission:
             raise AnnouncementError(_sniffed(announcement), Reason.STALE)
         return signed.covers_command
 
-    def _is_newer(self, announcement: Announcement, covers_command: bool) -> bool:
-        """Whether nothing as new was heard of the node; takes note of the time if so."""
-        assert self._times is not None
+    def _check_time(
+        self, announcement: Announcement, signer: str, covers_command: bool, leaves_traces: bool
+    ) -> None:
+        assert self._replays is not None
         node = to_bytes(f"{announcement.key}\0{announcement.address}")
-        name = hashlib.sha256(node).digest()
-        item = self._times.peek(name)
-        highest = item.value if item else b""
         if covers_command:
-            mark = _mark(announcement.unix, announcement.sequence)
-            newer = mark > highest
+            mark, may_equal = mark_of(announcement.unix, announcement.sequence), False
         else:
             # An instance that stops within the second of its start has that second's time, and the one more.
-            mark = _mark(announcement.unix - announcement.unsubscribe, 0)
-            newer = mark > highest or (mark == highest and announcement.unsubscribe)
-        # Whom nothing can be remembered of cannot be let in.
-        return newer and self._times.update(name, mark, 2 * self._tolerance)
+            mark = mark_of(announcement.unix - announcement.unsubscribe, 0)
+            may_equal = announcement.unsubscribe
+        verdict = self._replays.check(to_bytes(signer), node, mark, may_equal)
+        if verdict is Verdict.REPLAYED:
+            raise AnnouncementError(_sniffed(announcement), Reason.REPLAYED)
+        if verdict is Verdict.OVERTAKEN:
+            problem = (
+                f"{announcement.key}: nothing from before {announcement.unix} is taken of {signer} any more"
+            )
+            raise AnnouncementError(problem, Reason.OVERTAKEN)
+        if leaves_traces:
+            self._replays.remember(to_bytes(signer), node, mark)
 
     def _is_owner(self, key: str, sender: Sender) -> bool:
         if sender.uid is None or "/" in key or "\0" in key or key in (".", ".."):
@@ -137,8 +144,3 @@ def _sniffed(announcement: Announcement) -> str:
     """uWSGI's words."""
     name = f"{announcement.key} node: {announcement.address} unix_check: {announcement.unix}"
     return f"invalid (sniffed ?) packet sent for slot: {name}"
-
-
-def _mark(unix: int, sequence: int) -> bytes:
-    """What compares as the times do."""
-    return min(unix, 2**63).to_bytes(8, "big") + min(sequence, 2**63).to_bytes(8, "big")

@@ -57,6 +57,8 @@ class Worker:
     BUSY_SINCE: Final = 5
     """Monotonic nanoseconds at which the current turn of the loop began, 0 while it waits. Kept only when
     there is a harakiri."""
+    SURPLUS: Final = 6
+    """Addresses of nodes whose connections are kept no more, since more than an answer came from there."""
     KINDS: Final = 8
     """The first of the cells that say of what kind the errors were, in the order of ERROR_KINDS."""
 

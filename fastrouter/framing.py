@@ -25,7 +25,7 @@ class Framing:
     What cannot be understood is taken to go on until the node closes, as without this.
     """
 
-    __slots__ = ("_ahead", "_is_to_head", "_left", "_state", "is_free")
+    __slots__ = ("_ahead", "_is_to_head", "_left", "_state", "has_surplus", "is_free")
 
     def __init__(self, is_to_head: bool) -> None:
         """is_to_head: the request was for the head only."""
@@ -37,6 +37,8 @@ class Framing:
         """Bytes of the body, or of a chunk."""
         self.is_free = False
         """The answer is over, and the connection good for another request."""
+        self.has_surplus = False
+        """Something came behind an answer whose end was plain to see."""
 
     @property
     def is_done(self) -> bool:
@@ -59,7 +61,7 @@ class Framing:
         if self._state == _UNKNOWN:
             return len(data)
         if at < len(data):
-            self.is_free = False
+            self.has_surplus, self.is_free = self.is_free, False
         return at
 
     def _head(self, data: bytes, at: int) -> int:

@@ -6,13 +6,12 @@ import re
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import translate
 
 from fastrouter.address import AddressError, parse_node
 from fastrouter.subscriber import keyval_items
 from fastrouter.subscription import Announcement
 
-__all__ = ["Policy", "PolicyError", "Rule", "Sender", "parse_rule"]
+__all__ = ["Policy", "PolicyError", "Rule", "Sender", "parse_rule", "pattern"]
 
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -109,7 +108,25 @@ _CONDITIONS = ("key", "signer", "uid", "gid", "from", "node")
 
 
 def _patterns(texts: Sequence[str]) -> tuple[re.Pattern[str], ...]:
-    return tuple(re.compile(translate(text)) for text in texts)
+    return tuple(map(pattern, texts))
+
+
+_WILD = {"*": "[^/]*", "?": "[^/]"}
+
+
+def pattern(text: str) -> re.Pattern[str]:
+    """A shell's pattern: ``*``, ``?`` and ``[...]`` stand for anything but a slash; case counts."""
+    parts = re.split(r"(\*|\?|\[!?[^]/[]+\])", text)
+    return re.compile("".join(_WILD.get(part) or _set(part) or re.escape(part) for part in parts) + r"\Z")
+
+
+def _set(part: str) -> str:
+    """``[a-z]`` or ``[!a-z]`` as a regular expression; empty for what is neither."""
+    if len(part) < 3 or part[0] != "[":
+        return ""
+    negated, inner = part[1] == "!", part[1:-1].removeprefix("!")
+    inner = re.sub(r"([\\^\]\[&~|])", r"\\\1", inner)
+    return f"[^/{inner}]" if negated else f"[{inner}]"
 
 
 def _numbers(texts: Sequence[str]) -> frozenset[int]:

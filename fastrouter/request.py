@@ -4,13 +4,21 @@ from typing import Final
 
 from fastrouter.packet import PacketError
 
-__all__ = ["MAX_KEY", "Head", "decimal", "read_head", "with_mountpoint"]
+__all__ = ["MAX_HOPS", "MAX_KEY", "Head", "decimal", "read_head", "with_hop", "with_mountpoint"]
 
 MAX_KEY: Final = 255
 """Longest key, in bytes; a longer value is ignored as if the variable were absent."""
 
 
-Head = tuple[bytes, bytes, bytes, int | None, bool, bool, bool]
+MAX_HOPS: Final = 8
+"""Routers that a request may come through, once it is marked."""
+
+_HOPS: Final = b"UWSGI_FASTROUTER_HOPS"
+"""The mark: a variable with one digit."""
+
+_MAX_BLOCK: Final = 65535
+
+Head = tuple[bytes, bytes, bytes, int | None, bool, bool, bool, int]
 """What read_head returns; a plain tuple, as it is made for every request:
 
 the key, empty when the packet names none;
@@ -19,7 +27,8 @@ PATH_INFO;
 CONTENT_LENGTH in bytes, 0 when empty, None when absent;
 whether the method is GET, HEAD, OPTIONS or TRACE, and so may be sent again to another node (RFC 9110, 9.2.2);
 whether only the end of the connection can tell where the body ends: a websocket's, or a chunked one's;
-whether the method is HEAD, whose answer has no body.
+whether the method is HEAD, whose answer has no body;
+how many routers have marked it, 0 when it has no mark.
 """
 
 _IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})
@@ -35,7 +44,7 @@ def read_head(block: bytes) -> Head:
     key = method = remote = path = b""
     locked = upgrade = chunked = False
     length: int | None = None
-    at, end = 0, len(block)
+    hops, at, end = 0, 0, len(block)
     try:
         while at < end:
             start = at + 2
@@ -66,6 +75,8 @@ def read_head(block: bytes) -> Head:
                     key, locked = block[stop + 2 : at], True
             elif size == 12 and block[start:stop] == b"HTTP_UPGRADE":
                 upgrade = at > stop + 2
+            elif size == 21 and block[start:stop] == _HOPS:
+                hops = decimal(block[stop + 2 : at])
             elif size == 22 and block[start:stop] == b"HTTP_TRANSFER_ENCODING":
                 chunked = at > stop + 2
             elif not size:
@@ -75,7 +86,19 @@ def read_head(block: bytes) -> Head:
     if at != end:
         raise PacketError("a value runs over the end of the block")
     endless = upgrade or (chunked and length is None)
-    return key, remote, path, length, method in _IDEMPOTENT, endless, method == b"HEAD"
+    return key, remote, path, length, method in _IDEMPOTENT, endless, method == b"HEAD", hops
+
+
+def with_hop(packet: bytes, end: int, hops: int) -> bytes:
+    """A packet whose block ends at end, marked with a number of hops. A full one stays as it is.
+
+    The last of a repeated variable counts, so a mark that is there already need not be found.
+    """
+    record = b"\x15\0%b\x01\0%d" % (_HOPS, hops)
+    size = end - 4 + len(record)
+    if size > _MAX_BLOCK:
+        return packet
+    return b"%b%c%c%b%b%b" % (packet[:1], size & 0xFF, size >> 8, packet[3:end], record, packet[end:])
 
 
 def with_mountpoint(key: bytes, path: bytes, segments: int) -> bytes:

@@ -106,6 +106,16 @@ def key_file(directory: str, name: bytes) -> bytes:
     return os.path.join(os.fsencode(directory), _UNSAFE.sub(b"_", name) + b".pem")
 
 
+def _check_name(name: bytes) -> None:
+    """``foo.com/a`` and ``foo.com:a`` have one key file, so that each could sign for the other.
+
+    uWSGI's scheme is so; in our own, only a name that no other shares a file with is a signer's.
+    Raises ValueError.
+    """
+    if _UNSAFE.search(name) or name.startswith(b"."):
+        raise ValueError("a signer's name has letters, digits, '.', '_' and '-' only; see signer=NAME")
+
+
 class KeyFiles:
     """The public keys in a directory, read again when a file changes.
 
@@ -120,6 +130,8 @@ class KeyFiles:
 
     def verify(self, name: bytes, signed: Signed) -> None:
         """Raises ValueError, which says why, when it was not signed with the private key that name has."""
+        if signed.covers_command:
+            _check_name(name)
         if not any(
             self._has_signed(key, signed) for key in self._public_keys(key_file(self._directory, name))
         ):

@@ -70,6 +70,7 @@ def _worker(state: SharedState, number: int, slots: int) -> dict[str, Any]:
         "errors": cells[Worker.ERRORS],
         "errors_by_kind": _kinds(state, [number]),
         "cheap": cells[Worker.CHEAP],
+        "distrusted_nodes": cells[Worker.SURPLUS],
         **_with_connect_failures(sums),
         **_times([sum(row) for row in rows]),
     }

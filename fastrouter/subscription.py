@@ -5,6 +5,7 @@ the header's size is not looked at, unknown variables are ignored, the last of a
 and rubbish after the last good record is ignored. Unlike it, what cannot become a node is refused here.
 """
 
+import re
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -23,6 +24,9 @@ MAX_BACKUP = 65535
 MAX_CONNS = 0xFFFFFFFF
 
 
+_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
+
+
 class Reason(IntEnum):
     """Why an announcement is refused; the order is that of the counters in shared memory."""
 
@@ -37,6 +41,7 @@ class Reason(IntEnum):
     POLICY = 8
     RATE = 9
     UNRESOLVED = 10
+    OVERTAKEN = 11
 
 
 class AnnouncementError(ValueError):
@@ -136,6 +141,8 @@ def parse_announcement(datagram: bytes, sender: str = "") -> Announcement:
         raise AnnouncementError(f"the key has {len(key)} bytes, expected 1 to {MAX_KEY}")
     if not 0 < len(address) <= 255:
         raise AnnouncementError(f"the address has {len(address)} bytes, expected 1 to 255")
+    if _CONTROL.search(key):
+        raise AnnouncementError(f"the key has control characters: {to_text(key)!r}")
     number = {name: decimal(values.get(name, b"")) for name in _NUMBERS}
     return Announcement(
         key=to_text(key),

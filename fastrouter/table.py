@@ -89,6 +89,10 @@ class SubscriptionTable:
         """Every node that gets requests, the longest silent first."""
         return iter(self._by_age.values())
 
+    def knows(self, announcement: Announcement) -> bool:
+        """Whether the announced node is there."""
+        return announcement.address in self._pools.get(announcement.key, ())
+
     def resolved(self, announcement: Announcement) -> str:
         """What the name of an announced node stood for when it was announced last; empty when it is new."""
         entry = self._pools.get(announcement.key, {}).get(announcement.address)

@@ -3,10 +3,10 @@
 import logging
 from collections.abc import Mapping
 
-from fastrouter.admission import MARK_SIZE
 from fastrouter.cache.definition import Definition, parse_item
 from fastrouter.cache.store import Cache
 from fastrouter.options import Options
+from fastrouter.replays import MARK_SIZE, NAME_SIZE
 from fastrouter.text import to_bytes
 
 __all__ = ["SIGNED_TIMES", "fill_caches", "make_caches", "make_signed_times"]
@@ -44,9 +44,10 @@ def make_signed_times(options: Options, former: Mapping[str, int]) -> Cache | No
         SIGNED_TIMES,
         items,
         blocksize=MARK_SIZE,
-        keysize=32,
+        keysize=NAME_SIZE,
         store=store,
         store_delete=True,
+        ignore_full=True,  # the oldest make room (replays.py)
     )
     return Cache(definition, 0, former.get(SIGNED_TIMES, -1))
 

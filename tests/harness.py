@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -413,3 +414,11 @@ def load(work: Callable[[], object], threads: int = 4) -> Iterator[list[object]]
         stopping.set()
         for thread in running:
             thread.join(LIMIT)
+
+
+def open_to_all(place: Path) -> None:
+    """Let every user read and write in a directory of the test's own."""
+    for directory in (place, *place.parents):
+        if directory == Path(tempfile.gettempdir()):
+            return
+        directory.chmod(0o777)

@@ -63,12 +63,16 @@ class Record:
         self.tries += 1
         self.connect = nanoseconds
 
-    def look_at(self, sock: PlainSocket) -> None:
+    def peek_at(self, sock: PlainSocket) -> None:
         """See what status the answer has, before it is read."""
         try:
-            match = _STATUS.match(sock.recv(16, socket.MSG_PEEK))
+            self.look_at(sock.recv(16, socket.MSG_PEEK))
         except OSError:
-            return
+            pass
+
+    def look_at(self, answer: bytes) -> None:
+        """See what status an answer has that begins so."""
+        match = _STATUS.match(answer)
         self.status = match[1].decode() if match else ""
 
     def moved(self, sent: int, received: int) -> None:

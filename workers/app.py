@@ -170,7 +170,7 @@ class AppWorker:
 
     def _serve(self, connection: socket.socket, thread: int) -> None:
         started = time.monotonic()
-        reader = PacketReader(connection)
+        reader = PacketReader(connection, self._packet_timeout)
         modifier1, modifier2, block = read_packet(reader)
         connection.settimeout(_CLIENT_TIMEOUT)
         self._cells[thread][App.BUSY_SINCE] = time.monotonic_ns()

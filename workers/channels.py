@@ -1,6 +1,7 @@
 """Connections that nodes have left open, kept for the next request: one that is idle belongs to nobody."""
 
 from _socket import socket as PlainSocket
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from workers.loop import Event, Loop
@@ -14,6 +15,10 @@ _MOST: Final = 32
 """That a router worker keeps; each is a descriptor."""
 
 
+_MOST_UNTRUSTED: Final = 4096
+_PEEK: Final = 0x2
+
+
 class Channels:
     """Idle connections by the address that they lead to, the last one that was used first.
 
@@ -21,8 +26,12 @@ class Channels:
     one closes it, and any event here means that, as it has nothing to say before it is asked.
     """
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: Loop, distrusted: Callable[[object], None]) -> None:
+        """distrusted is called with an address whose node says something before it is asked."""
         self._loop = loop
+        self._distrusted = distrusted
+        self._untrusted: set[object] = set()
+        """Addresses of nodes that did so once, or sent more than an answer: none of them is kept any more."""
         self._idle: dict[object, list[PlainSocket]] = {}
         self._addresses: dict[int, object] = {}
         """By descriptor, the longest idle first."""
@@ -32,6 +41,8 @@ class Channels:
         sock, fd = session.sock, session.node_fd
         if sock is None or fd not in self._loop.handlers:
             return  # nobody would hear of its end
+        if address in self._untrusted:
+            return
         session.sock = None
         if len(self._addresses) >= _MOST:
             self._close(next(iter(self._addresses)))
@@ -50,8 +61,24 @@ class Channels:
         del self._addresses[sock.fileno()]
         return sock
 
+    def distrust(self, address: object) -> bool:
+        """Keep no more connections to an address, and close those that there are. False if it is known."""
+        if address in self._untrusted:
+            return False
+        if len(self._untrusted) >= _MOST_UNTRUSTED:
+            self._untrusted.clear()
+        self._untrusted.add(address)
+        for fd in [fd for fd, leads_to in self._addresses.items() if leads_to == address]:
+            self._close(fd)
+        return True
+
     def _end(self, event: Event) -> None:
-        self._close(event[0])
+        fd = event[0]
+        address = self._addresses[fd]
+        says_something = any(sock.fileno() == fd and _has_data(sock) for sock in self._idle[address])
+        self._close(fd)
+        if says_something:
+            self._distrusted(address)
 
     def _close(self, fd: int) -> None:
         address = self._addresses.pop(fd)
@@ -64,3 +91,10 @@ class Channels:
                 break
         if not idle:
             del self._idle[address]
+
+
+def _has_data(sock: PlainSocket) -> bool:
+    try:
+        return bool(sock.recv(1, _PEEK))
+    except OSError:
+        return False

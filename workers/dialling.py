@@ -44,11 +44,11 @@ def reach(session: "Session", node: Node) -> Dialled:
 def _reuse(session: "Session", node: Node) -> Dialled | None:
     """Send the packet over a connection that was kept. None when there is none that is good for it."""
     passes = _takes(node, session)
-    if not passes and not (node.keeps and session.repeatable and session.is_exact):
+    if not passes and not (node.keeps and session.repeatable and not session.surplus):
         return None
     router = session.router
     session.started = _now()
-    packet = _with_modifiers(session.packet, node.header)
+    packet = _packet_for(session, node)
     while (sock := router.channels.take(node.sockaddr)) is not None:
         session.sock, session.node_fd = sock, sock.fileno()
         try:
@@ -68,7 +68,7 @@ def dial(session: "Session", node: Node) -> Dialled:
     Without a descriptor for it session.sock is None. An error with session.is_passed: the node has closed.
     """
     session.is_passed = session.is_reused = False
-    packet = _with_modifiers(session.packet, node.header)
+    packet = _packet_for(session, node)
     try:
         sock = session.sock = PlainSocket(node.family, _STREAM)
     except OSError as error:
@@ -109,7 +109,7 @@ def connect(session: "Session", node: Node, error: int) -> Generator[None, Event
     router, sock = session.router, session.sock
     assert sock is not None
     session.touched, session.limit = router.seconds, router.connect_timeout
-    packet = _with_modifiers(session.packet, node.header)
+    packet = _packet_for(session, node)
     rest: Bytes = packet
     try:
         while error == AGAIN:  # a UNIX socket whose backlog is full
@@ -137,13 +137,19 @@ def _takes(node: Node, session: "Session") -> bool:
         and session.router.passes_clients
         and session.body is None
         and session.body_left is not None
-        and session.is_exact
+        and not session.surplus
         and (node.has_taken or not session.body_size)
     )
 
 
-def _with_modifiers(packet: bytes, header: tuple[int, int]) -> bytes:
-    """The packet with the node's modifiers in place of the client's, which are always lost (as in uWSGI)."""
+def _packet_for(session: "Session", node: Node) -> bytes:
+    """The packet with the node's modifiers in place of the client's, which are always lost (as in uWSGI).
+
+    What is behind the body is not for a node that leaves connections open: it would be another request there.
+    """
+    packet, header = session.packet, node.header
+    if session.surplus and (node.keeps or node.takes_clients):
+        packet = packet[: -session.surplus]
     if packet[0] == header[0] and packet[3] == header[1]:
         return packet
     return b"%c%b%c%b" % (header[0], packet[1:3], header[1], packet[4:])

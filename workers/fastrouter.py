@@ -4,7 +4,7 @@ from collections.abc import Generator
 from typing import Final
 
 from fastrouter.packet import PacketError
-from fastrouter.request import read_head, with_mountpoint
+from fastrouter.request import MAX_HOPS, read_head, with_hop, with_mountpoint
 from workers.loop import IN, Event
 from workers.relay import read_client
 from workers.session import BadRequest, Session
@@ -37,9 +37,10 @@ def read_request(session: Session) -> Generator[None, Event, None] | None:
 def _understand(session: Session, data: bytes, end: int) -> None:
     """Note what a request is; data is the packet, which ends at end, and what came of the body."""
     try:
-        key, session.remote, path, length, idempotent, endless, session.is_head = read_head(data[_HEADER:end])
+        head = read_head(data[_HEADER:end])
     except PacketError as error:
         raise BadRequest(str(error)) from None
+    key, session.remote, path, length, idempotent, endless, session.is_head, hops = head
     router = session.router
     if router.force_key:
         key = router.force_key
@@ -48,7 +49,6 @@ def _understand(session: Session, data: bytes, end: int) -> None:
     if not key:
         raise BadRequest("no key")
     session.key = key
-    session.packet = data
     session.idempotent = idempotent
     if endless or (length is None and not idempotent):
         session.body_left = None  # nobody knows; where no length is said, only some methods have no body
@@ -56,8 +56,19 @@ def _understand(session: Session, data: bytes, end: int) -> None:
         session.body_size = length or 0
         ahead = len(data) - end
         session.body_left = max(session.body_size - ahead, 0)
-        session.is_exact = ahead <= session.body_size
+        session.surplus = max(ahead - session.body_size, 0)
+    if hops or router.is_crowded():
+        data = _marked(session, data, end, hops)
+    session.packet = data
     session.repeatable = idempotent and session.body_left == 0
+
+
+def _marked(session: Session, data: bytes, end: int, hops: int) -> bytes:
+    """One hop more. Raises BadRequest for one too many: its nodes are routers that send it round."""
+    if hops >= MAX_HOPS:
+        session.router.log_loop(session)
+        raise BadRequest(f"came through {hops} routers")
+    return with_hop(data, end, hops + 1)
 
 
 def _size(data: bytes | bytearray) -> int:
@@ -71,6 +82,7 @@ def _read_on(session: Session, first: bytes | None) -> Generator[None, Event, No
         raise BadRequest("closed before the request")
     data = bytearray(first or b"")
     loop = session.router.loop
+    session.limit = session.router.header_timeout  # in all, as nothing here touches the session
     loop.watch(session.client_fd, IN, session.resume)
     while len(data) < _HEADER or len(data) < _size(data):
         yield
@@ -78,6 +90,6 @@ def _read_on(session: Session, first: bytes | None) -> Generator[None, Event, No
         if more == b"":
             raise BadRequest(f"closed after {len(data)} bytes of the request")
         data += more or b""
-        session.touched = session.router.seconds
     loop.unwatch(session.client_fd)
+    session.touched, session.limit = session.router.seconds, session.router.timeout
     _understand(session, bytes(data), _size(data))

@@ -1,5 +1,6 @@
 """Telling whether an address is this router's own: what is sent there comes back, again and again."""
 
+import os
 import socket
 from collections.abc import Iterable
 from functools import lru_cache
@@ -15,14 +16,18 @@ _ALL = ("0.0.0.0", "::")
 class OwnAddresses:
     """The addresses of bound sockets, and every address of this machine where one is bound to all of them."""
 
-    def __init__(self, names: Iterable[str]) -> None:
-        self._exact = {parse_node(name) for name in names}
-        self._ports = {
-            sockaddr[1]
-            for name in names
-            for family, sockaddr in [parse_node(name)]
-            if family != socket.AF_UNIX and name.rpartition(":")[0].strip("[]") in _ALL
-        }
+    def __init__(self, names: Iterable[str], started_in: str = "") -> None:
+        """started_in is the directory that relative paths of UNIX sockets count from."""
+        self._exact = set()
+        self._ports = set()
+        self._paths = []
+        for name in names:
+            family, sockaddr = parse_node(name)
+            self._exact.add((family, sockaddr))
+            if isinstance(sockaddr, bytes):
+                self._paths.append(os.path.join(os.fsencode(started_in), sockaddr))
+            elif name.rpartition(":")[0].strip("[]") in _ALL:
+                self._ports.add(sockaddr[1])
 
     def __contains__(self, address: str) -> bool:
         try:
@@ -31,7 +36,9 @@ class OwnAddresses:
             return False  # a name: what it stands for has to be looked at
         if (family, sockaddr) in self._exact:
             return True
-        if family == socket.AF_UNIX or sockaddr[1] not in self._ports:
+        if isinstance(sockaddr, bytes):
+            return self._has_path(sockaddr)
+        if sockaddr[1] not in self._ports:
             return False
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
             try:
@@ -39,3 +46,13 @@ class OwnAddresses:
             except OSError:
                 return False  # another machine's
         return True
+
+    def _has_path(self, path: bytes) -> bool:
+        """Whether a path leads to one of the sockets, by whatever links and detours."""
+        for own in self._paths:
+            try:
+                if os.path.samefile(own, path):
+                    return True
+            except (OSError, ValueError):
+                pass  # one of them is not there, or is an abstract name
+        return False

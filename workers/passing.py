@@ -47,6 +47,8 @@ _BYTE_ORDER = sys.byteorder
 _REPORT: Final = 6
 """The first byte of a report; no answer begins with it."""
 _LONGEST_REPORT: Final = 64
+_DIGITS: Final = 16
+"""Of a size that no answer has."""
 _RESET: Final = b"reset"
 """Not heard, but found: the node has closed before it read everything."""
 _ENDS: Final = RDHUP | HUP | ERR
@@ -187,7 +189,7 @@ def _end(session: "Session", node: Node, word: bytes, is_closed: bool) -> int:
     if session.record is not None:
         session.record.response = nanoseconds
         session.record.status = status.decode("ascii", "replace") if status.isdigit() else ""
-    count(session, node, len(session.packet), int(size) if size.isdigit() else 0)
+    count(session, node, len(session.packet), int(size) if size.isdigit() and len(size) < _DIGITS else 0)
     node.has_taken = True
     if not is_closed and not session.body_size:
         router.channels.keep(session, node.sockaddr)

@@ -71,7 +71,8 @@ def relay(session: "Session", node: Node, rest: Bytes) -> Generator[None, Event,
     assert sock is not None
     client_fd, node_fd, resume = session.client_fd, session.node_fd, session.resume
     body, left = session.body, session.body_left
-    up, down, uploaded, client_events = rest, session.ahead, len(session.packet), 0
+    up, uploaded, client_events = rest, len(session.packet), 0
+    down = _begun(session, node) if session.ahead else b""
     received = len(down)
     node_events = router.loop.take_over(node_fd, IN | RDHUP, resume) if session.is_reused else 0
     try:
@@ -139,6 +140,15 @@ def begin(session: "Session", node: Node) -> None:
         session.body.rewind()
 
 
+def _begun(session: "Session", node: Node) -> bytes:
+    """The beginning of an answer, read before it was known to be one. Returns what the client is told."""
+    ahead = session.ahead
+    _answers(session, node)
+    if session.record is not None:
+        session.record.look_at(ahead)
+    return ahead if session.framing is None else ahead[: session.framing.feed(ahead)]
+
+
 def _answers(session: "Session", node: Node) -> None:
     """Note how long the first byte took."""
     nanoseconds = _now() - session.started
@@ -170,9 +180,11 @@ def _ended(session: "Session", node: Node, received: int, left: int | None, is_q
     session.router.health.answered(node)
     session.body_left = left
     framing = session.framing
-    is_clean = is_quiet and left == 0 and session.is_exact
-    if is_clean and framing is not None and framing.is_done and framing.is_free:
-        session.router.channels.keep(session, node.sockaddr)
+    if framing is not None:
+        if framing.has_surplus:
+            session.router.distrust(session, node)
+        elif is_quiet and left == 0 and not session.surplus and framing.is_done and framing.is_free:
+            session.router.channels.keep(session, node.sockaddr)
     return 0
 
 
@@ -226,7 +238,7 @@ def _download(session: "Session", sock: PlainSocket, closing: bool) -> tuple[int
     """
     client, buffer, framing = session.client, session.router.buffer, session.framing
     if session.record is not None and not session.record.status:
-        session.record.look_at(sock)
+        session.record.peek_at(sock)
     received, size = 0, min(_FIRST, len(buffer))
     while True:
         try:
@@ -259,11 +271,20 @@ def _download(session: "Session", sock: PlainSocket, closing: bool) -> tuple[int
 def _upload(session: "Session", sock: PlainSocket, left: int | None) -> tuple[int, Bytes, bool]:
     """Move what the client says to the node.
 
+    What comes behind the body is not for a node that leaves connections open, and is dropped.
     Returns the number of bytes read, those that the node did not take, and whether the client has ended.
     """
     client, buffer = session.client, session.router.buffer
+    ends = session.framing is not None and left is not None
+    if ends and left == 0:
+        data = read_client(client, _FIRST)
+        return 0, b"", data == b""
     taken, size = 0, min(_FIRST, len(buffer))
     while True:
+        if ends and left is not None:
+            if taken == left:
+                return taken, b"", False
+            size = min(size, left - taken)
         try:
             n = client.recv_into(buffer, size, MSG_DONTWAIT)
         except BlockingIOError:
@@ -271,7 +292,6 @@ def _upload(session: "Session", sock: PlainSocket, left: int | None) -> tuple[in
         if not n:
             return taken, b"", True
         taken += n
-        session.is_exact = session.is_exact and (left is None or taken <= left)
         rest = send(sock, buffer[:n])
         if rest or n < size or size == len(buffer):
             return taken, bytes(rest), False

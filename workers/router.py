@@ -10,6 +10,7 @@ from fastrouter.cells import ERROR_KINDS, Counter, Table, Worker
 from fastrouter.counters import NodeCounters
 from fastrouter.health import Health
 from fastrouter.node import Node
+from fastrouter.request import MAX_HOPS
 from fastrouter.routes import Routes
 from fastrouter.shared import Failure, read_deltas
 from fastrouter.text import to_bytes, to_text
@@ -55,6 +56,12 @@ _ERROR_CELLS = {
     }.items()
 }
 
+_CROWD = 64
+"""Sessions."""
+
+_LOOP_LOGGED_EVERY = 60
+"""Seconds."""
+
 _CLOSED_AT_ONCE = frozenset({errno.EPIPE, errno.ECONNRESET})
 """Errors of a node that accepted and closed."""
 
@@ -98,6 +105,7 @@ class Router:
         options = context.options.router
         self.loop = Loop(self._tick, options.events)
         self.timeout = options.timeout
+        self.header_timeout = options.header_timeout
         self.connect_timeout = options.connect_timeout
         self.queue_timeout = options.queue_timeout
         self.max_retries = options.max_retries
@@ -113,7 +121,7 @@ class Router:
         self.seconds = 0
         """Counts the seconds since the start, for the ages of sessions."""
         self.queue = Queue(self.loop)
-        self.channels = Channels(self.loop)
+        self.channels = Channels(self.loop, self._spoke_unasked)
         self.counters = NodeCounters(context.state, index)
         self.health = Health(context.state, self.counters, options.max_fails)
         self._cells = context.state.worker_cells(index)
@@ -127,6 +135,7 @@ class Router:
         self._gate = Gate(self.loop, context.router_listeners, context.app_listeners, self._admit)
         self._can_be_cheap = options.cheap
         self._quiet = options.quiet
+        self._loop_logged_at = -_LOOP_LOGGED_EVERY
         self._name = f"[uWSGI fastrouter pid {os.getpid()}]"
         self._deltas = context.deltas[index].reader
         self._failures = context.failures.writer if context.failures else -1
@@ -182,6 +191,33 @@ class Router:
         come back one by one.
         """
         return len(self._sessions) == 1
+
+    def is_crowded(self) -> bool:
+        """Whether there are so many sessions that one request may have made them all, in a circle of routers.
+
+        Then each is marked when it is passed on, and too many marks end it.
+        """
+        return len(self._sessions) > _CROWD
+
+    def log_loop(self, session: Session) -> None:
+        """A request goes in circles; said once in a while."""
+        if self.seconds >= self._loop_logged_at + _LOOP_LOGGED_EVERY:
+            self._loop_logged_at = self.seconds
+            key = to_text(session.key)
+            log.error("%s a request for %s came through %d routers: a loop", self._name, key, MAX_HOPS)
+
+    def distrust(self, session: Session, node: Node) -> None:
+        """A node has sent more than its answer: another client might have been told that."""
+        if self.channels.distrust(node.sockaddr):
+            self._log_distrust(f"{to_text(session.key)} => {node.address} sent more than its answer")
+
+    def _spoke_unasked(self, address: object) -> None:
+        if self.channels.distrust(address):
+            self._log_distrust(f"a node at {address} said something before it was asked")
+
+    def _log_distrust(self, what: str) -> None:
+        self._cells[Worker.SURPLUS] += 1
+        log.error("[uwsgi-fastrouter] %s; its connections are kept no more", what)
 
     def take(self, session: Session, node: Node) -> bool:
         """Count a session's request as one of a node's. False when that has as many as it may have.
@@ -275,6 +311,7 @@ class Router:
         self._sessions.discard(session)
         self._cells[Worker.SESSIONS] = len(self._sessions)
         if self._gate.reasons:
+            self._gate.reopen(Reason.EXHAUSTED)  # there are two descriptors more
             if len(self._sessions) < self._max_sessions:
                 self._gate.reopen(Reason.FULL)
             self._end_when_drained()

@@ -62,7 +62,6 @@ class Session:
         "framing",
         "generator",
         "idempotent",
-        "is_exact",
         "is_head",
         "is_passed",
         "is_reused",
@@ -79,6 +78,7 @@ class Session:
         "router",
         "sock",
         "started",
+        "surplus",
         "touched",
         "waits_for",
         "woken",
@@ -118,11 +118,11 @@ class Session:
         """Of the whole body, in bytes, as far as anybody says."""
         self.body_left: int | None = 0
         """Bytes of the body still to come from the client; None when only its end of file can tell."""
+        self.surplus = 0
+        """Bytes at the end of the packet that are behind the body."""
         self.idempotent = False
         self.framing: Framing | None = None
         """Tells where the answer ends, if the node leaves the connection open."""
-        self.is_exact = True
-        """Nothing came behind the body that was announced, which the node may take for another request."""
         self.is_head = False
         """The answer has no body."""
         self.is_reused = False
@@ -182,19 +182,23 @@ class Session:
     def _serve(self) -> Generator[None, Event, int]:
         """Try nodes until one answers. Returns the status that says why none did, 0 when one did."""
         router = self.router
-        problem, queued_at = 0, -1
+        problem, queued_at, falls_back = 0, -1, False
         failed: list[Node] = []
         full: Node | None = None
         nodes = router.candidates(self.key, self.remote)
         while True:
             node = next(nodes, None)
             if node is None:
-                if full is None:
-                    return problem or (UNAVAILABLE if router.knows(self.key) else NO_NODE)
-                queued_at = router.seconds if queued_at < 0 else queued_at
-                if not (yield from self._wait_for_room(full.key, queued_at)):
-                    return UNAVAILABLE
-                nodes, full = self._nodes(failed), None
+                if full is not None:
+                    queued_at = router.seconds if queued_at < 0 else queued_at
+                    if (yield from self._wait_for_room(full.key, queued_at)):
+                        nodes, full = self._nodes(falls_back), None
+                        continue
+                    problem = UNAVAILABLE
+                known = router.knows(self.key)
+                if falls_back or not router.fallback or not known:
+                    return problem or (UNAVAILABLE if known else NO_NODE)
+                nodes, full, falls_back = iter(router.fallback), None, True
             elif node in failed:
                 pass
             elif not router.take(self, node):
@@ -218,14 +222,12 @@ class Session:
                 failed.append(node)
                 if len(failed) > router.max_retries:
                     return problem
-                if router.fallback and len(failed) == 1:
-                    nodes, full = self._nodes(failed), None
+                if router.fallback and not falls_back:
+                    nodes, full, falls_back = iter(router.fallback), None, True
 
-    def _nodes(self, failed: list[Node]) -> Iterator[Node]:
-        """The fallback nodes, in order, once another has failed (uWSGI 2.0.31 behaviour)."""
-        if failed and self.router.fallback:
-            return iter(self.router.fallback)
-        return self.router.candidates(self.key, self.remote)
+    def _nodes(self, falls_back: bool) -> Iterator[Node]:
+        """The fallback nodes, in order, once another has failed (as in uWSGI), or there was none."""
+        return iter(self.router.fallback) if falls_back else self.router.candidates(self.key, self.remote)
 
     def _try_again(
         self, node: Node, error: int, rest: Bytes, tries: int

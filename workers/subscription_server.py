@@ -27,7 +27,7 @@ from fastrouter.subscription import (
     pool_hash,
 )
 from fastrouter.table import Entry, Limits, Outcome, SubscriptionTable, TableFull
-from fastrouter.text import to_bytes
+from workers.acknowledging import Acknowledgements
 from workers.announcing import Resubscriber, Transmitter
 from workers.configured import ConfiguredNames
 from workers.context import Context
@@ -89,7 +89,8 @@ class SubscriptionServer:
         self._failures = context.failures.reader
         # An application may share a socket with the router; then a request ends there sooner or later.
         by_app = {listener.name for listener in context.app_listeners}
-        self._own = OwnAddresses({listener.name for listener in context.router_listeners} - by_app)
+        bound = {listener.name for listener in context.router_listeners} - by_app
+        self._own = OwnAddresses(bound, context.started_in)
         self._refused = 0
         # A node says the same in every round, unless it signs.
         self._parse = lru_cache(_REMEMBERED)(parse_announcement)
@@ -102,6 +103,7 @@ class SubscriptionServer:
         self._others = _others(context, self._resolver)
         self._federation = Federation(context.name, bool(self._others))
         self._snapshot = Snapshot(options.state, context.state, self._table)
+        self._acknowledgements = Acknowledgements(options.notify_allow)
         self._wants_credentials = options.credentials
         pid = os.getpid()
         self._as_subscription = f"[uwsgi-subscription for pid {pid}]"
@@ -158,7 +160,7 @@ class SubscriptionServer:
         host = "" if self._admission.checks_signatures else sender.host
         announcement = self._parse(datagram, host)
         now = int(time.time())  # noqa: TID251 - what is signed carries an absolute time
-        self._admission.admit(datagram, announcement, sender, now)
+        self._admission.admit(datagram, announcement, sender, now, self._is_known(announcement))
         self._federation.check(announcement)
         level = self._federation.level(announcement)
         if level != announcement.backup:
@@ -169,6 +171,10 @@ class SubscriptionServer:
                 self._pass_on(announcement)
             elif announcement.key not in self._table:
                 self._take_back(announcement.key)
+
+    def _is_known(self, announcement: Announcement) -> bool:
+        name = (announcement.key, announcement.address)
+        return self._table.knows(announcement) or name in self._waiting
 
     def _enter(self, announcement: Announcement, sender: Sender) -> bool:
         """Change the table. False when there was nothing to do, or its node's address is not known yet."""
@@ -205,7 +211,7 @@ class SubscriptionServer:
             raise AnnouncementError(str(error), Reason.TABLE_FULL) from None
         if delta is not None:
             self._publisher.publish(delta)
-        self._log_outcome(outcome, announcement)
+        self._log_outcome(outcome, announcement, sender)
         return outcome is not Outcome.UNKNOWN
 
     def _wait_for_name(self, announcement: Announcement, sender: Sender) -> None:
@@ -226,13 +232,13 @@ class SubscriptionServer:
                 except AnnouncementError as error:
                     self._refuse(error, sender)
 
-    def _log_outcome(self, outcome: Outcome, announcement: Announcement) -> None:
+    def _log_outcome(self, outcome: Outcome, announcement: Announcement, sender: Sender) -> None:
         key, address = announcement.key, announcement.address
         if outcome is Outcome.NEW_POOL:
             log.info("%s new pool: %s (hash key: %d)", self._as_subscription, key, pool_hash(key))
         if outcome in (Outcome.NEW_POOL, Outcome.NEW_NODE):
             log.info("%s %s => new node: %s", self._as_subscription, key, address)
-            self._acknowledge(announcement)
+            self._acknowledgements.send(announcement, sender)
         elif outcome is Outcome.REMOVED and announcement.drain:
             log.info("%s %s => no more requests to %s", self._as_subscription, key, address)
         elif outcome is Outcome.REMOVED:
@@ -255,18 +261,6 @@ class SubscriptionServer:
         if self._refused <= _REFUSALS_LOGGED:
             origin = sender.host or "a local sender"
             log.warning("%s refused an announcement from %s: %s", self._as_subscription, origin, error)
-
-    def _acknowledge(self, announcement: Announcement) -> None:
-        """Tell the socket that an announcement names that its node was taken."""
-        if not announcement.notify:
-            return
-        text = f"[subscription ack] {announcement.key} => new node: {announcement.address}"
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
-            try:
-                path = to_bytes(announcement.notify)
-                sock.sendto(to_bytes(text), path)
-            except OSError as error:
-                log.debug("no acknowledgement to %s: %s", announcement.notify, error)
 
     def _take_failures(self, event: Event) -> None:
         for failure in read_failures(event[0]):

@@ -3,6 +3,7 @@
 import io
 import logging
 import socket
+import time
 from collections.abc import Callable
 from typing import Any, BinaryIO, cast
 from wsgiref.handlers import SimpleHandler
@@ -22,8 +23,10 @@ PING = 100
 class PacketReader(io.RawIOBase):
     """Reads a connection, and after limit bytes says that it ends: a body is only as long as it says."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, seconds: float) -> None:
+        """seconds is for how long a packet may take to come, in all."""
         self._connection = connection
+        self._deadline = time.monotonic() + seconds
         self.limit = 0
 
     def readable(self) -> bool:
@@ -38,9 +41,13 @@ class PacketReader(io.RawIOBase):
         return n
 
     def exactly(self, size: int) -> bytes:
-        """Raises EOFError when the connection ends before."""
+        """Raises EOFError when the connection ends before, TimeoutError when that takes too long."""
         data = bytearray()
         while len(data) < size:
+            left = self._deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(f"{len(data)} of {size} bytes came in time")
+            self._connection.settimeout(left)
             chunk = self._connection.recv(size - len(data))
             if not chunk:
                 raise EOFError(f"the connection ended after {len(data)} of {size} bytes")

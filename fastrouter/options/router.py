@@ -140,6 +140,12 @@ class RouterOptions(Group):
         metavar="SECONDS",
         differs="is for silence, and with post-buffering also for that of the client",
     )
+    header_timeout: int = one(
+        "count",
+        30,
+        "close a connection whose request has not come, with all of its variables, within SECONDS",
+        metavar="SECONDS",
+    )
     connect_timeout: int = one(
         "count", 3, "try the next node when one does not accept within SECONDS", metavar="SECONDS"
     )

@@ -94,6 +94,13 @@ class SubscriptionOptions(Group):
         name="subscription-allow",
         metavar="KEYVAL",
     )
+    notify_allow: list[str] = many(
+        "text",
+        "acknowledge announcements on the UNIX datagram sockets that they name, if their paths match PATTERN;"
+        " with subscriptions-use-credentials, those of the sender's own need no pattern",
+        name="subscription-notify-allow",
+        metavar="PATTERN",
+    )
     sign_check: SignCheck | None = one(
         "sign_check",
         None,

@@ -7,9 +7,8 @@ import signal
 import sys
 from pathlib import Path
 
-import psutil
 import pytest
-from harness import LIMIT, Program, Router, descriptors, request, wait_until
+from harness import LIMIT, Program, Router, descriptors, open_to_all, request, wait_until
 
 import fastrouter
 
@@ -47,8 +46,7 @@ class Evil:
 def place(tmp_path):
     """A directory that an application of another user can read and write."""
     assert os.getuid() == 0, "privileges are dropped here; run the tests as root"
-    for directory in (tmp_path, *tmp_path.parents[:2]):
-        directory.chmod(0o777)
+    open_to_all(tmp_path)
     return tmp_path
 
 
@@ -177,7 +175,7 @@ def test_an_upgrade_that_only_fails_after_the_rehearsal_is_undone(tmp_path, node
         router.process.send_signal(signal.SIGHUP)
         router.wait_for("going back to the (program|one) from before the reload")
         router.wait_for("^ready$", 2)
-        wait_until(lambda: "former" not in titles(router.pid), "the end of the others")
+        router.wait_for("router worker from before the reload is gone")
         assert request(address).endswith(node.address.encode())
         file.write_text(good.replace('"ready"', '"ready again"'))
         (tmp_path / "master/supervisor.py").write_text(
@@ -206,10 +204,6 @@ class Named:
     @property
     def lines(self):
         return []
-
-
-def titles(pid):
-    return " ".join(" ".join(child.cmdline()) for child in psutil.Process(pid).children())
 
 
 def test_what_is_handed_over_is_read_only_if_it_was_sealed(tmp_path):

@@ -10,16 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from signing import Ed25519Pair, KeyPair
 
-from fastrouter.admission import MARK_SIZE, Admission
+from fastrouter.admission import Admission
 from fastrouter.cache.definition import Definition
 from fastrouter.cache.store import Cache
 from fastrouter.policy import PolicyError, Sender, parse_rule
+from fastrouter.replays import MARK_SIZE
 from fastrouter.signature import KeyFiles, key_file, sign, split_signature
 from fastrouter.subscription import Announcement, AnnouncementError, Reason, parse_announcement
 
 NOW = 1_800_000_000
 NODE = Announcement("foo.com:8000", "127.0.0.1:3031")
 LEAVING = Announcement("foo.com:8000", "127.0.0.1:3031", unsubscribe=True)
+OWN = Announcement("foo.com", "127.0.0.1:3031")
+OWN_LEAVING = Announcement("foo.com", "127.0.0.1:3031", unsubscribe=True)
 
 
 @pytest.fixture(scope="module")
@@ -124,12 +127,12 @@ def own():
 
 @pytest.fixture
 def strict(own, tmp_path):
-    own.write_public(tmp_path / "foo.com_8000.pem")
+    own.write_public(tmp_path / "foo.com.pem")
     return Admission(KeyFiles("SHA1", str(tmp_path)), times(), tolerance=1000)
 
 
 def test_our_own_scheme_covers_everything(strict, own):
-    good = own.signed(NODE, NOW, 5)
+    good = own.signed(OWN, NOW, 5)
     for at in range(len(good)):
         if at in (1, 2):
             continue  # the size, which nobody looks at
@@ -142,43 +145,43 @@ def test_our_own_scheme_covers_everything(strict, own):
 
 
 def test_our_own_scheme_tells_moments_apart(strict, own):
-    assert outcome(strict, own.signed(NODE, NOW, 5)) == "accepted"
-    assert outcome(strict, own.signed(NODE, NOW, 5)) is Reason.REPLAYED
-    assert outcome(strict, own.signed(NODE, NOW, 4)) is Reason.REPLAYED
-    assert outcome(strict, own.signed(LEAVING, NOW, 6)) == "accepted", "within the second, not one later"
-    assert outcome(strict, own.signed(NODE, NOW, 6)) is Reason.REPLAYED
-    assert outcome(strict, own.signed(NODE, NOW, 7)) == "accepted"
-    assert outcome(strict, own.signed(NODE, NOW + 1, 0)) == "accepted"
-    assert outcome(strict, own.signed(NODE, NOW - 1001, 0)) is Reason.STALE
+    assert outcome(strict, own.signed(OWN, NOW, 5)) == "accepted"
+    assert outcome(strict, own.signed(OWN, NOW, 5)) is Reason.REPLAYED
+    assert outcome(strict, own.signed(OWN, NOW, 4)) is Reason.REPLAYED
+    assert outcome(strict, own.signed(OWN_LEAVING, NOW, 6)) == "accepted", "within the second, not one later"
+    assert outcome(strict, own.signed(OWN, NOW, 6)) is Reason.REPLAYED
+    assert outcome(strict, own.signed(OWN, NOW, 7)) == "accepted"
+    assert outcome(strict, own.signed(OWN, NOW + 1, 0)) == "accepted"
+    assert outcome(strict, own.signed(OWN, NOW - 1001, 0)) is Reason.STALE
 
 
 def test_a_key_is_good_for_one_scheme_only(own, keys, tmp_path):
-    own.write_public(tmp_path / "foo.com_8000.pem")
+    own.write_public(tmp_path / "foo.com.pem")
     keys.write_public(tmp_path / "bar.com.pem")
     both = Admission(KeyFiles("SHA256", str(tmp_path)), times())
     bar = Announcement("bar.com", "1.2.3.4:5")
-    assert outcome(both, own.signed(NODE, NOW, 1)) == "accepted"
+    assert outcome(both, own.signed(OWN, NOW, 1)) == "accepted"
     assert outcome(both, keys.signed(bar, NOW, "SHA256")) == "accepted"
-    assert outcome(both, keys.signed(NODE, NOW + 1, "SHA256")) is Reason.SIGNATURE
+    assert outcome(both, keys.signed(OWN, NOW + 1, "SHA256")) is Reason.SIGNATURE
     assert outcome(both, own.signed(bar, NOW + 1, 1)) is Reason.SIGNATURE
     only = Admission(KeyFiles("ED25519", str(tmp_path)), times())
     assert outcome(only, keys.signed(bar, NOW, "SHA256")) is Reason.SIGNATURE
-    assert outcome(only, own.signed(NODE, NOW, 1)) == "accepted"
+    assert outcome(only, own.signed(OWN, NOW, 1)) == "accepted"
 
 
 def test_old_and_new_key_in_one_file(keys, own, tmp_path):
     other = Ed25519Pair()
-    (tmp_path / "foo.com_8000.pem").write_bytes(keys.public + b"\n" + own.public + other.public)
+    (tmp_path / "foo.com.pem").write_bytes(keys.public + b"\n" + own.public + other.public)
     admission = Admission(KeyFiles("SHA1", str(tmp_path)), times())
     for step, datagram in enumerate(
-        (keys.signed(NODE, NOW), own.signed(NODE, NOW + 1, 0), other.signed(NODE, NOW + 2, 0))
+        (keys.signed(OWN, NOW), own.signed(OWN, NOW + 1, 0), other.signed(OWN, NOW + 2, 0))
     ):
         assert outcome(admission, datagram) == "accepted", step
 
 
 def test_a_signature_of_something_else_does_not_count(strict, own):
     """Whoever signs other things with the key does not thereby sign announcements."""
-    unsigned = replace(NODE, unix=NOW, sequence=1).encode()
+    unsigned = replace(OWN, unix=NOW, sequence=1).encode()
     signature = own.key.sign(unsigned)
     record = b"\x07\0ed25519\x40\0" + signature
     assert outcome(strict, unsigned + record) is Reason.SIGNATURE
@@ -207,14 +210,14 @@ def test_signers_need_a_rule_for_keys_of_other_names(own, tmp_path):
 def test_who_is_refused_leaves_no_mark(own, tmp_path):
     """Else any signer could make every other's announcements look old."""
     evil = Ed25519Pair()
-    own.write_public(tmp_path / "foo.com_8000.pem")
+    own.write_public(tmp_path / "foo.com.pem")
     evil.write_public(tmp_path / "evil.pem")
-    policies = ([], rules("key=evil,signer=evil", "key=foo.com:8000,signer=foo.com:8000"))
+    policies = ([], rules("key=evil,signer=evil", "key=foo.com,signer=foo.com"))
     for policy in policies:
         admission = Admission(KeyFiles("ED25519", str(tmp_path)), times(), policy=policy)
-        ahead = replace(NODE, signer="evil")
+        ahead = replace(OWN, signer="evil")
         assert outcome(admission, evil.signed(ahead, NOW + 80_000, 1)) is Reason.POLICY
-        assert outcome(admission, own.signed(NODE, NOW, 1)) == "accepted"
+        assert outcome(admission, own.signed(OWN, NOW, 1)) == "accepted"
 
 
 LOCAL, ALICE = Sender("10.1.2.3"), Sender("", 1000, 100)
@@ -228,7 +231,12 @@ LOCAL, ALICE = Sender("10.1.2.3"), Sender("", 1000, 100)
         ("key=*.foo.com bar.com", "a.foo.com", "1.2.3.4:5", LOCAL, True),
         ("key=*.foo.com bar.com", "bar.com", "1.2.3.4:5", LOCAL, True),
         ("key=*.foo.com", "foo.com", "1.2.3.4:5", LOCAL, False),
-        ("key=*.foo.com", "evil.com\n.foo.com", "1.2.3.4:5", LOCAL, True),
+        ("key=*.a.example", "b.example/x.a.example", "1.2.3.4:5", LOCAL, False),
+        ("key=*.a.example/*", "x.a.example/shop", "1.2.3.4:5", LOCAL, True),
+        ("key=?.example", "/.example", "1.2.3.4:5", LOCAL, False),
+        ("key=[!a].example", "/.example", "1.2.3.4:5", LOCAL, False),
+        ("key=[a-c].example", "b.example", "1.2.3.4:5", LOCAL, True),
+        ("node=/run/apps/*", "foo.com", "/run/apps/other/a.sock", LOCAL, False),
         ("from=10.0.0.0/8", "foo.com", "1.2.3.4:5", LOCAL, True),
         ("from=10.1.2.3 192.168.0.0/16", "foo.com", "1.2.3.4:5", LOCAL, True),
         ("from=10.0.0.0/8", "foo.com", "1.2.3.4:5", Sender("11.0.0.1"), False),
@@ -356,3 +364,26 @@ def test_captured_packets_have_their_signature_where_it_is_said_to_be():
     captured = Path(__file__).parent.parent / "packets" / "subscribe-to-signed.bin"
     signed = split_signature(captured.read_bytes())
     assert len(signed.content) == 121 and len(signed.signature) == 256
+
+
+@pytest.mark.parametrize("key", ["evil.com\n.foo.com", "a\0.foo.com", "\x1b[2J.foo.com", "a\x7f.foo.com"])
+def test_control_characters_are_in_no_key(key):
+    assert outcome(Admission(), Announcement(key, "1.2.3.4:5").encode()) is Reason.MALFORMED
+
+
+@pytest.mark.parametrize("signer", ["foo.com/a", "foo.com:a", "../a", ".hidden"])
+def test_a_signer_of_our_own_scheme_shares_its_key_file_with_no_other(own, tmp_path, signer):
+    own.write_public(tmp_path / Path(os.fsdecode(key_file("", signer.encode()))).name)
+    admission = Admission(KeyFiles("SHA1", str(tmp_path)), times(), policy=rules("key=foo.com"))
+    ambiguous = own.signed(replace(OWN, signer=signer), NOW, 1)
+    assert outcome(admission, ambiguous) is Reason.SIGNATURE
+
+
+def test_what_was_never_there_leaves_no_mark_when_it_is_taken_back(own, tmp_path):
+    own.write_public(tmp_path / "foo.com.pem")
+    store = times()
+    admission = Admission(KeyFiles("SHA1", str(tmp_path)), store, tolerance=1000)
+    for number in range(200):
+        gone = own.signed(replace(OWN_LEAVING, address=f"10.0.0.{number}:1"), NOW, number)
+        admission.admit(gone, parse_announcement(gone), Sender("10.0.0.1"), NOW, is_known=False)
+    assert store.keys() == []

@@ -95,18 +95,8 @@ def test_bad_datagrams_are_refused_and_nothing_else_happens(router, node):
 
 
 def test_names_cannot_write_lines_of_their_own(router, node):
-    router_key = "evil\nSIGTERM received\x1b[2J"
-    send_announcement(router.server, Announcement(router_key, node.address))
-    router.wait_for(r"new pool: evil\\nSIGTERM received\\x1b\[2J")
-
-
-def test_acknowledgements(tmp_path, router, node):
-    path = str(tmp_path / "notify.sock")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.bind(path)
-        sock.settimeout(LIMIT)
-        router.announce("foo.com", node.address, notify=path)
-        assert sock.recv(1000) == f"[subscription ack] foo.com => new node: {node.address}".encode()
+    send_announcement(router.server, Announcement("evil\nSIGTERM received\x1b[2J", node.address))
+    router.wait_for(r"refused .* the key has control characters: 'evil\\nSIGTERM received\\x1b\[2J'")
 
 
 def test_a_full_table_says_so():

@@ -210,8 +210,10 @@ def test_a_request_that_hides_behind_another_is_nobody_elses(body):
         with contextlib.suppress(ConnectionError):
             while True:
                 packet, _ = read_request(connection)
+                runs.append(b"/evil" in packet)
                 connection.sendall(replies[b"/evil" in packet])
 
+    runs = []
     with FakeNode(behave) as node, routing_to(node) as router:
         for _ in range(20):
             with connect(router.address) as sock:
@@ -219,6 +221,7 @@ def test_a_request_that_hides_behind_another_is_nobody_elses(body):
                 assert text(read_all(sock)) == b"good"
             assert text(request(router.address)) == b"good"
         assert node.connections >= 20
+    assert not any(runs), "nor does the node run it"
 
 
 def test_a_stale_connection_to_a_node_whose_backlog_is_full(tmp_path):

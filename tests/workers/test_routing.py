@@ -482,3 +482,32 @@ def test_quiet_says_nothing_of_the_connection():
         assert request(router.address) == b""
         router.wait_for(f"foo.com => marking {address} as failed")
         assert "unable to connect" not in router.output
+
+
+def test_a_fallback_serves_whenever_no_other_node_can(node):
+    """Also while the only configured node is left out after a failure, and while all have enough to do."""
+    bound, refusing = refusing_address()
+    with (
+        bound,
+        Router(
+            "--fastrouter=127.0.0.1:0", f"--fastrouter-to={refusing}", f"--fastrouter-fallback={node.address}"
+        ) as router,
+    ):
+        for _ in range(5):
+            assert request(router.address).endswith(node.address.encode())
+
+
+def test_a_fallback_serves_when_there_is_no_room(node):
+    with (
+        HeldNode() as held,
+        Router(
+            "--fastrouter=127.0.0.1:0", "--fastrouter-max-conns=1", "--fastrouter-queue-timeout=1",
+            f"--fastrouter-to={held.address}", f"--fastrouter-fallback={node.address}",
+        ) as router,
+        connect(router.address) as first,
+    ):  # fmt: skip
+        first.sendall(request_packet("GET", "http://foo.com/"))
+        assert held.entered.wait(LIMIT)
+        assert request(router.address).endswith(node.address.encode())
+        held.release.set()
+        assert read_all(first).endswith(b"served")
