@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import itertools
 import os
 import re
 import signal
@@ -10,7 +11,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -21,6 +23,12 @@ from fastrouter.subscription import Announcement
 
 LIMIT = 10.0 * float(os.environ.get("TEST_TIME_FACTOR", "1"))
 """Seconds that anything may take: the one knob for slow machines."""
+
+OUTPUT_ROOM = 1 << 20
+"""Bytes that a program may write before anybody reads them. A log never waits: what finds no room is lost."""
+
+AT_ONCE = 100
+"""Announcements that may wait: what is logged of them fits into OUTPUT_ROOM, they into a socket's queue."""
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
@@ -42,11 +50,13 @@ class Program:
 
     def __init__(self, *arguments: str | Path, fds: Sequence[int] = (), **extra: object) -> None:
         self.lines: list[str] = []
+        self._is_over = False
         self._news = threading.Condition()
         self.process = subprocess.Popen(
             [str(argument) for argument in arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
+            pipesize=OUTPUT_ROOM,
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
@@ -71,20 +81,25 @@ class Program:
                 self.lines.append(line.rstrip("\n"))
                 self._news.notify_all()
         with self._news:
+            self._is_over = True
             self._news.notify_all()
 
     def wait_for(self, pattern: str, count: int = 1, limit: float = LIMIT) -> re.Match[str]:
         """The count-th line that the regular expression is found in."""
+        matches: list[re.Match[str]] = []
+        looked_at = 0
 
-        def found() -> re.Match[str] | None:
-            matches = [match for line in self.lines if (match := re.search(pattern, line))]
-            return matches[count - 1] if len(matches) >= count else None
+        def found() -> bool:
+            # Each line once: whoever looks at all of them at each new one keeps the reader from reading.
+            nonlocal looked_at
+            new, looked_at = self.lines[looked_at:], len(self.lines)
+            matches.extend(match for line in new if (match := re.search(pattern, line)))
+            return len(matches) >= count
 
         with self._news:
-            self._news.wait_for(lambda: found() or not self._reader.is_alive(), limit)
-        match = found()
-        assert match, f"no line {count} like {pattern!r} in:\n{self.output}"
-        return match
+            self._news.wait_for(lambda: found() or self._is_over, limit)
+        assert len(matches) >= count, f"no line {count} like {pattern!r} in:\n{self.output}"
+        return matches[count - 1]
 
     def wait(self, limit: float = LIMIT) -> int:
         """The exit code, once the program and everything that shares its output has ended."""
@@ -160,6 +175,15 @@ class Router(Program):
         before = sum(f"{key} => new node: {address}" in line for line in self.lines)
         send_announcement(self.server, Announcement(key, address, **extra))
         self.wait_for(rf"{re.escape(key)} => new node: {re.escape(address)}$", before + 1)
+
+    def announce_all(self, keys: Iterable[str], address: str) -> None:
+        """Announce a node for many keys, no faster than what is logged of it is read."""
+        before = sum("=> new node: " in line for line in self.lines)
+        for number, key in enumerate(keys, 1):
+            send_announcement(self.server, Announcement(key, address))
+            if number % AT_ONCE == 0:
+                self.wait_for("=> new node: ", before + number)
+        self.wait_for("=> new node: ", before + number)
 
     def unsubscribe(self, key: str, address: str) -> None:
         before = sum(f"{key} => marking {address} as failed" in line for line in self.lines)
