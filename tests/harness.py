@@ -383,6 +383,35 @@ class TakingNode(FakeNode):
                 connection = client.release() if keeps else None
 
 
+_PORTS = itertools.cycle(range(10_000, 32_768))
+"""Below those that the kernel gives to who asks for none: nobody gets one of these but by asking for it."""
+
+_CLAIMS: deque[int] = deque()
+"""Descriptors: of names by which other test processes know that a port is spoken for that is still to be bound."""
+
+_MOST_CLAIMS = 100
+"""More than any test has; those of earlier tests are bound by now, or never will be."""
+
+
+def free_port(host: str, kind: int = socket.SOCK_STREAM) -> str:
+    """An address that nobody has, for a program that cannot say which port it was given."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    while True:
+        port = next(_PORTS)
+        claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            claim.bind(f"\0fastrouter-test-{port}")
+            with socket.socket(family, kind) as probe:
+                probe.bind((host, port))
+        except OSError:
+            claim.close()
+            continue
+        _CLAIMS.append(claim.detach())
+        if len(_CLAIMS) > _MOST_CLAIMS:
+            os.close(_CLAIMS.popleft())
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def refusing_address() -> tuple[socket.socket, str]:
     """An address that refuses for as long as the socket is open: bound, but nobody listens."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)

@@ -20,6 +20,7 @@ from harness import (
     Program,
     Router,
     connect,
+    free_port,
     load,
     read_all,
     read_request,
@@ -236,11 +237,8 @@ def test_check_binds_nothing_and_version_and_help(tmp_path):
 
 def test_privileges_are_dropped_after_binding(tmp_path, node):
     assert os.getuid() == 0, "this test needs root"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     arguments = (
-        f"--fastrouter=127.0.0.1:{port}",
+        f"--fastrouter={free_port('127.0.0.1')}",
         "--uid=nobody",
         "--gid=nogroup",
         "--fastrouter-to",

@@ -2,12 +2,20 @@
 
 import os
 import signal
-import socket
 import tempfile
 import time
 
 import pytest
-from harness import MASTER, Program, Router, request, send_announcement, subscription_router, wait_until
+from harness import (
+    MASTER,
+    Program,
+    Router,
+    free_port,
+    request,
+    send_announcement,
+    subscription_router,
+    wait_until,
+)
 from signing import KeyPair
 
 from fastrouter.subscription import Announcement
@@ -90,13 +98,11 @@ def test_others_are_refused_and_counted(place, instance):
 
 def test_a_restarted_instance_gets_in(place, uwsgi):
     """With the same address, as fast as it can."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    address = free_port("127.0.0.1")
     with checking_router(place) as router:
         for count in (1, 2):
             command = [
-                uwsgi, "--master", f"--socket=127.0.0.1:{port}", "--wsgi-file", place / "app.py",
+                uwsgi, "--master", f"--socket={address}", "--wsgi-file", place / "app.py",
                 f"--subscribe-to={router.server}:bar.com,0,SHA1:{place}/private.pem",
             ]  # fmt: skip
             with Program(*command) as node:

@@ -9,7 +9,6 @@ import time
 import urllib.request
 
 import pytest
-from differential.stage import free_port
 from harness import (
     FakeNode,
     HeldNode,
@@ -18,6 +17,7 @@ from harness import (
     children,
     connect,
     descriptors,
+    free_port,
     load,
     read_all,
     refusing_address,

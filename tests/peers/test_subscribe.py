@@ -14,7 +14,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from differential.stage import free_port
 from harness import (
     BIN,
     LIMIT,
@@ -24,6 +23,7 @@ from harness import (
     HeldNode,
     Program,
     Router,
+    free_port,
     in_threads,
     load,
     request,

@@ -3,13 +3,25 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 from contextlib import contextmanager
 
 import psutil
 import pytest
-from harness import BIN, LIMIT, MASTER, ROOT, Program, children, connect, load, read_all, request, wait_until
+from harness import (
+    BIN,
+    LIMIT,
+    MASTER,
+    ROOT,
+    Program,
+    children,
+    connect,
+    free_port,
+    load,
+    read_all,
+    request,
+    wait_until,
+)
 
 from fastrouter.client import request_packet
 
@@ -32,9 +44,7 @@ def adapted(text, place, address):
 
 @pytest.fixture
 def address():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{sock.getsockname()[1]}"
+    return free_port("127.0.0.1")
 
 
 class Supervised:

@@ -9,12 +9,12 @@ import signal
 import socket
 
 import pytest
-from differential.stage import free_port
 from harness import (
     ROOT,
     FakeNode,
     Program,
     connect,
+    free_port,
     read_all,
     read_request,
     send_announcement,
