@@ -144,6 +144,14 @@ def children(pid: int, title: str = "") -> list[int]:
     return pids
 
 
+def gone(pid: int) -> bool:
+    """Whether a process has ended. Nobody may take an orphan's end, where the tests are process 1."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 class Router(Program):
     """fastrouter-master, started and ready."""
 

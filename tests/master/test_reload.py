@@ -15,8 +15,10 @@ from harness import (
     HeldNode,
     Program,
     Router,
+    children,
     connect,
     descriptors,
+    gone,
     in_threads,
     load,
     read_all,
@@ -301,9 +303,9 @@ def test_a_rehearsal_ends_with_the_program(tmp_path):
         before = len(psutil.Process(router.pid).children())
         router.process.send_signal(signal.SIGHUP)
         wait_until(lambda: len(psutil.Process(router.pid).children()) > before, "a rehearsal")
-        family = psutil.Process(router.pid).children()
+        family = children(router.pid)
         assert router.stop() == 0
-        assert not psutil.wait_procs(family, 5)[1]
+        wait_until(lambda: all(map(gone, family)), "the end of all its children")
 
 
 def test_files_that_could_not_be_opened(tmp_path, node):
@@ -621,10 +623,10 @@ def test_a_killed_master_takes_former_and_new_children_along(tmp_path):
             busy.entered.wait(5)
             router.process.send_signal(signal.SIGHUP)
             router.wait_for("^ready$", 2)
-            children = psutil.Process(router.pid).children()
+            family = children(router.pid)
+            assert len(family) >= 4
             os.kill(router.pid, signal.SIGKILL)
-            gone, alive = psutil.wait_procs(children, 5)
-            assert len(gone) >= 4 and not alive
+            wait_until(lambda: all(map(gone, family)), "the end of all its children")
             return b""
 
         assert in_threads(2, ask)[0] == b""
@@ -642,4 +644,4 @@ def test_daemon(tmp_path):
             wait_until(lambda: log.read_text().count("\nready\n") == 2, "another ready")
         finally:
             os.kill(pid, signal.SIGINT)
-        wait_until(lambda: not psutil.pid_exists(pid), "the end")
+        wait_until(lambda: gone(pid), "the end")

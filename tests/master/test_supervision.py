@@ -21,6 +21,7 @@ from harness import (
     Router,
     connect,
     free_port,
+    gone,
     load,
     read_all,
     read_request,
@@ -38,10 +39,6 @@ def run(*arguments, **extra):
     return subprocess.run(
         [MASTER, *map(str, arguments)], capture_output=True, text=True, timeout=LIMIT, check=False, **extra
     )
-
-
-def gone(pid):
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
 def test_the_tree_explains_itself(app_file):

@@ -24,6 +24,7 @@ from harness import (
     Program,
     Router,
     free_port,
+    gone,
     in_threads,
     load,
     request,
@@ -171,7 +172,7 @@ def test_what_announces_dies_and_the_program_with_it(app):
         router.wait_for("foo.com => new node")
         (child,) = psutil.Process(program.pid).children()
         os.kill(program.pid, signal.SIGKILL)
-        child.wait(LIMIT)
+        wait_until(lambda: gone(child.pid), "the end of the program")
 
 
 def test_impatience(app):
