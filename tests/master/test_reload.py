@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 import urllib.request
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -478,6 +479,16 @@ def test_nobody_is_missed_who_never_was(caplog):
     former.replace(100.0)
     former.go_on(1000.0)
     assert not caplog.records
+
+
+def test_what_is_said_to_be_gone_is_counted(monkeypatch):
+    """Whoever reads that finds its counts in the figures."""
+    seen = []
+    succession = SimpleNamespace(count=lambda: seen.append("counted"), end=lambda: seen.append("all counted"))
+    monkeypatch.setattr("master.former.log.info", lambda *_: seen.append("said"))
+    former = Former({"1": "router worker", "2": "stats server"}, succession)
+    assert former.take_end(1) and former.take_end(2)
+    assert seen == ["counted", "said", "all counted", "said"]
 
 
 def test_the_mask_of_files_is_that_of_the_configuration(tmp_path, node):
