@@ -118,9 +118,10 @@ def test_a_fleet_restarted_one_by_one_under_load(app):
 def test_it_says_goodbye_before_the_program_hears_of_the_end(app):
     with subscription_router() as router, HeldNode() as busy:
         # A program that only says when it was told to end.
-        command = ("sh", "-c", "trap 'echo told; exit 7' TERM; while :; do sleep 0.05; done")
+        command = ("sh", "-c", "trap 'echo told; exit 7' TERM; echo runs; while :; do sleep 0.05; done")
         port = busy.address.rpartition(":")[2]
         with subscribed(router, app, port, command, "--drain=1", "--shared") as program:
+            program.wait_for("^runs$")
             router.wait_for("foo.com => new node")
 
             def ask(number):
@@ -129,14 +130,16 @@ def test_it_says_goodbye_before_the_program_hears_of_the_end(app):
                 busy.entered.wait(LIMIT)
                 program.process.send_signal(signal.SIGTERM)
                 router.wait_for("foo.com => no more requests to")
-                assert "told" not in program.output
                 assert request(router.address) == b""
                 busy.release.set()
                 return b""
 
             assert in_threads(2, ask)[0].endswith(b"served")
             assert program.wait() == 7
-            assert program.output.index("unsubscribing foo.com") < program.output.index("told")
+            said = [
+                program.output.index(text) for text in ("asking for no more", "unsubscribing foo.com", "told")
+            ]
+            assert said == sorted(said)
 
 
 @pytest.mark.parametrize(
@@ -187,9 +190,11 @@ def test_impatience(app):
 
 
 def test_other_signals_are_passed_on(app):
-    command = ("sh", "-c", "trap 'echo got HUP' HUP; trap 'echo got USR1' USR1; while :; do sleep 0.05; done")
+    traps = "trap 'echo got HUP' HUP; trap 'echo got USR1' USR1"
+    command = ("sh", "-c", f"{traps}; echo runs; while :; do sleep 0.05; done")
     with subscription_router() as router, FakeNode() as node:
         with subscribed(router, app, node.address.rpartition(":")[2], command, "--shared") as program:
+            program.wait_for("^runs$")
             router.wait_for("foo.com => new node")
             program.process.send_signal(signal.SIGHUP)
             program.wait_for("got HUP")
@@ -199,11 +204,13 @@ def test_other_signals_are_passed_on(app):
 
 
 def test_a_program_that_will_not_end_hears_every_later_signal(app):
-    command = ("sh", "-c", "trap 'echo no' TERM; trap 'echo bye; exit 9' INT; while :; do sleep 0.05; done")
+    traps = "trap 'echo no' TERM; trap 'echo bye; exit 9' INT"
+    command = ("sh", "-c", f"{traps}; echo runs; while :; do sleep 0.05; done")
     with subscription_router() as router, FakeNode() as node:
         with subscribed(
             router, app, node.address.rpartition(":")[2], command, "--shared", "--drain=0"
         ) as program:
+            program.wait_for("^runs$")
             router.wait_for("foo.com => new node")
             program.process.send_signal(signal.SIGTERM)
             program.wait_for("^no$")
