@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 from harness import (
+    LIMIT,
     MASTER,
     HeldNode,
     Program,
@@ -93,7 +94,7 @@ def test_what_is_under_way_ends(tmp_path, node):
         def ask(number):
             if number == 0:
                 return request(router.address)
-            busy.entered.wait(5)
+            assert busy.entered.wait(LIMIT)
             router.process.send_signal(signal.SIGHUP)
             router.wait_for("^ready$", 2)
             router.announce("bar.com", node.address)
@@ -249,7 +250,7 @@ def test_a_session_over_several_reloads(tmp_path):
         def ask(number):
             if number == 0:
                 return request(router.address)
-            busy.entered.wait(5)
+            assert busy.entered.wait(LIMIT)
             for count in (2, 3):
                 router.process.send_signal(signal.SIGHUP)
                 router.wait_for("^ready$", count)
@@ -275,9 +276,9 @@ def test_what_was_rehearsed_is_what_runs(tmp_path, node):
         router.announce("foo.com", node.address)
         router.configure(*BASE, *app)
         router.process.send_signal(signal.SIGHUP)
-        router.wait_for("subscription server is gone", limit=30)
+        router.wait_for("subscription server is gone", limit=3 * LIMIT)
         router.configure("nonsense")
-        router.wait_for("^ready$", 2, limit=30)
+        router.wait_for("^ready$", 2, limit=3 * LIMIT)
         router.process.send_signal(signal.SIGHUP)
         router.wait_for("going on as before")
         assert request(router.address).endswith(node.address.encode())
@@ -293,7 +294,7 @@ def test_asked_again_during_a_rehearsal(tmp_path, node):
         router.wait_for("^reloading")
         router.configure("nonsense")
         router.process.send_signal(signal.SIGHUP)
-        router.wait_for("going on as before", limit=30)
+        router.wait_for("going on as before", limit=3 * LIMIT)
         assert router.output.count("spawned fastrouter-master") == 1
         assert request(router.address).endswith(node.address.encode())
 
@@ -444,7 +445,7 @@ def test_the_same_node_twice_and_times_over_two_reloads(tmp_path):
                 for _ in range(2):
                     request(router.address)
                 client.sendall(request_packet("GET", "http://foo.com/", b"", {}))
-                assert slow.entered.wait(10)
+                assert slow.entered.wait(LIMIT)
                 wait_until(lambda: figures() == (2, 2, (1, 0)), "the first figures")
                 for number in (2, 3):
                     router.process.send_signal(signal.SIGHUP)
@@ -579,7 +580,7 @@ def test_a_node_keeps_its_counts_and_requests(tmp_path):
         def ask(number):
             if number == 0:
                 return request(router.address)
-            busy.entered.wait(5)
+            assert busy.entered.wait(LIMIT)
             router.process.send_signal(signal.SIGHUP)
             router.wait_for("^ready$", 2)
             assert figures()["ref"] == 1 and figures()["requests"] == 1
@@ -632,7 +633,7 @@ def test_a_killed_master_takes_former_and_new_children_along(tmp_path):
         def ask(number):
             if number == 0:
                 return request(router.address)
-            busy.entered.wait(5)
+            assert busy.entered.wait(LIMIT)
             router.process.send_signal(signal.SIGHUP)
             router.wait_for("^ready$", 2)
             family = children(router.pid)

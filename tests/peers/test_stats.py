@@ -10,6 +10,7 @@ import urllib.request
 
 import pytest
 from harness import (
+    LIMIT,
     FakeNode,
     HeldNode,
     Program,
@@ -185,7 +186,7 @@ def test_times_of_a_slow_node_outlive_a_reload():
         router.announce("foo.com", node.address)
         with connect(router.address) as client:
             client.sendall(request_packet("GET", "http://foo.com/", b"", {}))
-            assert node.entered.wait(10)
+            assert node.entered.wait(LIMIT)
             threading.Event().wait(0.3)  # what is measured is time
             node.release.set()
             read_all(client)
