@@ -143,7 +143,11 @@ class StatsServer:
     def _tick(self) -> None:
         now = time.monotonic()
         for fd in [fd for fd, (_, _, deadline) in self._readers.items() if now > deadline]:
-            self._close(fd)
+            before = len(self._readers[fd][1])
+            if before:
+                self._send((fd, 0))  # it may have been this process that was held up
+            if fd in self._readers and len(self._readers[fd][1]) == before:
+                self._close(fd)
 
     def _snapshot(self) -> dict[str, object]:
         context = self._context
