@@ -144,6 +144,17 @@ def children(pid: int, title: str = "") -> list[int]:
     return pids
 
 
+def interrupt(instance: Program) -> None:
+    """Send SIGINT to a uWSGI that announces itself, when it is not about to.
+
+    It unsubscribes in the signal's handler; while it announces, the words of its option are cut in pieces, and
+    what is behind the key is not seen: it does not sign.
+    """
+    process = psutil.Process(instance.pid)
+    wait_until(lambda: process.status() == psutil.STATUS_SLEEPING, "it to wait")
+    process.send_signal(signal.SIGINT)
+
+
 def gone(pid: int) -> bool:
     """Whether a process has ended. Nobody may take an orphan's end, where the tests are process 1."""
     try:

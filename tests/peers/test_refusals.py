@@ -10,7 +10,7 @@ import tempfile
 import time
 
 import pytest
-from harness import LIMIT, Program, Router, free_port, request, send_announcement, wait_until
+from harness import LIMIT, Program, Router, free_port, interrupt, request, send_announcement, wait_until
 from signing import KeyPair
 
 from fastrouter.subscription import Announcement, parse_announcement
@@ -92,7 +92,7 @@ def test_every_form_of_announcing(uwsgi, place, kind, digest):
                 router.wait_for(f"{key} => new node: {address}$")
                 answers = {request(router.address, HTTP_HOST=key).rpartition(b"\n")[2] for _ in range(16)}
                 assert answers == {f"served {key}".encode()}, "each of the four workers knows it"
-            node.process.send_signal(signal.SIGINT)
+            interrupt(node)
             for key in KEYS:
                 router.wait_for(f"{key} => marking {address} as failed$")
         assert refused(router) == {}

@@ -11,6 +11,7 @@ from harness import (
     Program,
     Router,
     free_port,
+    interrupt,
     request,
     send_announcement,
     subscription_router,
@@ -76,7 +77,7 @@ def test_signed_ones_are_taken_and_taken_back(place, instance, digest):
             for key in ("foo.com:8000", "bar.com"):
                 router.wait_for(f"{key} => new node")
                 assert all(request(router.address, HTTP_HOST=key).endswith(b"served") for _ in range(12))
-            node.process.send_signal(signal.SIGINT)
+            interrupt(node)
             for key in ("foo.com:8000", "bar.com"):
                 router.wait_for(f"{key} => marking .* as failed$")
 
@@ -108,7 +109,7 @@ def test_a_restarted_instance_gets_in(place, uwsgi):
             with Program(*command) as node:
                 router.wait_for("bar.com => new node", count)
                 assert request(router.address, HTTP_HOST="bar.com").endswith(b"served")
-                node.process.send_signal(signal.SIGINT)
+                interrupt(node)
                 router.wait_for("bar.com => marking .* as failed$", count)
 
 
