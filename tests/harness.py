@@ -163,6 +163,13 @@ def gone(pid: int) -> bool:
         return True
 
 
+def wait_for_sweeps(pid: int) -> None:
+    """Until an otherwise idle worker has looked over its sessions a few times, which wakes it every second."""
+    process = psutil.Process(pid)
+    enough = process.num_ctx_switches().voluntary + 3
+    wait_until(lambda: process.num_ctx_switches().voluntary >= enough, "the sweeps")
+
+
 class Router(Program):
     """fastrouter-master, started and ready."""
 

@@ -29,6 +29,7 @@ from harness import (
     router_to,
     send_announcement,
     subscription_router,
+    wait_for_sweeps,
     wait_until,
 )
 
@@ -462,6 +463,32 @@ def test_a_node_whose_end_is_seen_before_it_is_gone(tmp_path):
         worker = router.pids("router worker")[0]
         assert request(router.address).endswith(b"second")
     assert closed.is_set() and node.connections == 2
+
+
+def test_a_node_that_was_reset_before_an_old_session_looks(tmp_path):
+    """The kernel tells a reset once: the look whether the node has the connection open still hears of it."""
+
+    def behave(connection, number):
+        if number:
+            with take(connection) as client:
+                client.sendall(answer(b"second"))
+            return
+        strace.wait_for("stopped by SIGSTOP")
+        connection.close()
+        os.kill(worker, signal.SIGCONT)
+
+    with FakeNode(behave, path=str(tmp_path / "node.sock")) as node, passing_to(node) as router:
+        worker = router.pids("router worker")[0]
+        packet = request_packet("GET", "http://foo.com/")
+        stop = ("-e", "inject=sendmsg:signal=STOP:when=1")
+        with connect(router.address) as sock:
+            sock.sendall(packet[:2])
+            wait_for_sweeps(worker)
+            with Program("strace", "-p", str(worker), *stop) as strace:
+                strace.wait_for("attached")
+                sock.sendall(packet[2:])
+                assert read_all(sock).endswith(b"second")
+    assert node.connections == 2
 
 
 IN_FLIGHT = """
