@@ -79,12 +79,16 @@ class Former:
         role = self.roles.pop(str(pid), None)
         if role is None:
             return False
-        log.info("%s from before the reload is gone (pid: %d)", role, pid)
         if not self.roles:
             self._deadline = float("inf")
-            if self._succession is not None:
+        if self._succession is not None:
+            # Whoever reads that it is gone finds everything counted.
+            if self.roles:
+                self._succession.count()
+            else:
                 self._succession.end()
                 self._succession = None
+        log.info("%s from before the reload is gone (pid: %d)", role, pid)
         return True
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import itertools
 import os
 import re
 import signal
@@ -11,7 +12,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -22,6 +24,12 @@ from fastrouter.subscription import Announcement
 
 LIMIT = 10.0 * float(os.environ.get("TEST_TIME_FACTOR", "1"))
 """Seconds that anything may take: the one knob for slow machines."""
+
+OUTPUT_ROOM = 1 << 20
+"""Bytes that a program may write before anybody reads them. A log never waits: what finds no room is lost."""
+
+AT_ONCE = 100
+"""Announcements that may wait: what is logged of them fits into OUTPUT_ROOM, they into a socket's queue."""
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
@@ -43,11 +51,13 @@ class Program:
 
     def __init__(self, *arguments: str | Path, fds: Sequence[int] = (), **extra: object) -> None:
         self.lines: list[str] = []
+        self._is_over = False
         self._news = threading.Condition()
         self.process = subprocess.Popen(
             [str(argument) for argument in arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
+            pipesize=OUTPUT_ROOM,
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
@@ -72,20 +82,25 @@ class Program:
                 self.lines.append(line.rstrip("\n"))
                 self._news.notify_all()
         with self._news:
+            self._is_over = True
             self._news.notify_all()
 
     def wait_for(self, pattern: str, count: int = 1, limit: float = LIMIT) -> re.Match[str]:
         """The count-th line that the regular expression is found in."""
+        matches: list[re.Match[str]] = []
+        looked_at = 0
 
-        def found() -> re.Match[str] | None:
-            matches = [match for line in self.lines if (match := re.search(pattern, line))]
-            return matches[count - 1] if len(matches) >= count else None
+        def found() -> bool:
+            # Each line once: whoever looks at all of them at each new one keeps the reader from reading.
+            nonlocal looked_at
+            new, looked_at = self.lines[looked_at:], len(self.lines)
+            matches.extend(match for line in new if (match := re.search(pattern, line)))
+            return len(matches) >= count
 
         with self._news:
-            self._news.wait_for(lambda: found() or not self._reader.is_alive(), limit)
-        match = found()
-        assert match, f"no line {count} like {pattern!r} in:\n{self.output}"
-        return match
+            self._news.wait_for(lambda: found() or self._is_over, limit)
+        assert len(matches) >= count, f"no line {count} like {pattern!r} in:\n{self.output}"
+        return matches[count - 1]
 
     def wait(self, limit: float = LIMIT) -> int:
         """The exit code, once the program and everything that shares its output has ended."""
@@ -130,6 +145,32 @@ def children(pid: int, title: str = "") -> list[int]:
     return pids
 
 
+def interrupt(instance: Program) -> None:
+    """Send SIGINT to a uWSGI that announces itself, when it is not about to.
+
+    It unsubscribes in the signal's handler; while it announces, the words of its option are cut in pieces, and
+    what is behind the key is not seen: it does not sign.
+    """
+    process = psutil.Process(instance.pid)
+    wait_until(lambda: process.status() == psutil.STATUS_SLEEPING, "it to wait")
+    process.send_signal(signal.SIGINT)
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended. Nobody may take an orphan's end, where the tests are process 1."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def wait_for_sweeps(pid: int) -> None:
+    """Until an otherwise idle worker has looked over its sessions a few times, which wakes it every second."""
+    process = psutil.Process(pid)
+    enough = process.num_ctx_switches().voluntary + 3
+    wait_until(lambda: process.num_ctx_switches().voluntary >= enough, "the sweeps")
+
+
 class Router(Program):
     """fastrouter-master, started and ready."""
 
@@ -161,6 +202,15 @@ class Router(Program):
         before = sum(f"{key} => new node: {address}" in line for line in self.lines)
         send_announcement(self.server, Announcement(key, address, **extra))
         self.wait_for(rf"{re.escape(key)} => new node: {re.escape(address)}$", before + 1)
+
+    def announce_all(self, keys: Iterable[str], address: str) -> None:
+        """Announce a node for many keys, no faster than what is logged of it is read."""
+        before = sum("=> new node: " in line for line in self.lines)
+        for number, key in enumerate(keys, 1):
+            send_announcement(self.server, Announcement(key, address))
+            if number % AT_ONCE == 0:
+                self.wait_for("=> new node: ", before + number)
+        self.wait_for("=> new node: ", before + number)
 
     def unsubscribe(self, key: str, address: str) -> None:
         before = sum(f"{key} => marking {address} as failed" in line for line in self.lines)
@@ -358,6 +408,35 @@ class TakingNode(FakeNode):
                 client.sendall(answer(f"{client.getpeername()} {len(body)}".encode()))
                 keeps = self.keeps and isinstance(client, Taken)
                 connection = client.release() if keeps else None
+
+
+_PORTS = itertools.cycle(range(10_000, 32_768))
+"""Below those that the kernel gives to who asks for none: nobody gets one of these but by asking for it."""
+
+_CLAIMS: deque[int] = deque()
+"""Descriptors: of names by which other test processes know that a port is spoken for that is still to be bound."""
+
+_MOST_CLAIMS = 100
+"""More than any test has; those of earlier tests are bound by now, or never will be."""
+
+
+def free_port(host: str, kind: int = socket.SOCK_STREAM) -> str:
+    """An address that nobody has, for a program that cannot say which port it was given."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    while True:
+        port = next(_PORTS)
+        claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            claim.bind(f"\0fastrouter-test-{port}")
+            with socket.socket(family, kind) as probe:
+                probe.bind((host, port))
+        except OSError:
+            claim.close()
+            continue
+        _CLAIMS.append(claim.detach())
+        if len(_CLAIMS) > _MOST_CLAIMS:
+            os.close(_CLAIMS.popleft())
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def refusing_address() -> tuple[socket.socket, str]:

@@ -84,25 +84,20 @@ def pass_on(session: "Session", node: Node, rest: Bytes) -> Generator[None, Even
             loop.take_over(node_fd, IN | RDHUP, session.resume)
         else:
             loop.watch(node_fd, IN | RDHUP, session.resume)
-        if session.old:
-            _look(session, node)
-        while True:
+        word, events = _look(session, node) if session.old else None, 0
+        while word is None:
             try:
                 fd, events = yield
             except TimeoutError:
                 if session.client_fd >= 0 and _is_unread(session):
                     return too_late(session, node)
                 # What it says, or its end, is on the way, if it has not just taken its time.
-                _look(session, node)
+                word = _look(session, node)
                 continue
             if fd == session.client_fd:
                 raise ClientGone
-            if fd != node_fd:
-                _look(session, node)
-                continue
-            word = _heard(sock)
-            if word is not None:
-                return _end(session, node, word, (events & _ENDS) != 0)
+            word = _heard(sock) if fd == node_fd else _look(session, node)
+        return _end(session, node, word, (events & _ENDS) != 0)
     finally:
         loop.unwatch(session.client_fd)
 
@@ -115,20 +110,29 @@ def _send_rest(session: "Session", sock: PlainSocket, rest: Bytes) -> Generator[
             rest = send(sock, rest)
 
 
-def _look(session: "Session", node: Node) -> None:
-    """It takes a while: see whether the node has the request. If so it may take as long as it likes."""
-    loop = session.router.loop
+def _look(session: "Session", node: Node) -> bytes | None:
+    """It takes a while: see whether the node has the request. If so it may take as long as it likes.
+
+    Returns a reset, which the kernel tells once only, or None; all else that there is to hear is still there.
+    """
+    loop, sock = session.router.loop, session.sock
+    assert sock is not None
     if session.client_fd < 0:
-        return
-    if _is_unread(session) or not _is_open(session):
+        return None
+    is_unread = _is_unread(session)
+    word = None if is_unread else _heard(sock, _PEEK)
+    if word is _RESET:
+        return word
+    if is_unread or word is not None:
         loop.watch(session.client_fd, 0, session.resume)  # should the client leave meanwhile
-        return
+        return None
     session.limit = _FOR_EVER
     loop.unwatch(session.client_fd)
     # Kept, if somebody has to read what the node leaves of the body, or to relay after all.
     if node.has_taken and not session.body_left:
         session.client.close()
         session.client_fd = -1
+    return None
 
 
 def _is_unread(session: "Session") -> bool:
@@ -144,22 +148,10 @@ def _was_reset(sock: PlainSocket) -> bool:
     return sock.getsockopt(_SOCKET, _ERROR) != 0
 
 
-def _is_open(session: "Session") -> bool:
-    """Whether the node has the connection open still: what a dead one had not read is gone, too."""
-    assert session.sock is not None
+def _heard(sock: PlainSocket, flags: int = 0) -> bytes | None:
+    """What the node says, none at the end, or that it was a reset; None when that was nothing."""
     try:
-        session.sock.recv(1, _PEEK)
-    except BlockingIOError:
-        return True
-    except OSError:
-        pass
-    return False
-
-
-def _heard(sock: PlainSocket) -> bytes | None:
-    """What the node says, none at the end; None when that was nothing, or it was a reset."""
-    try:
-        return sock.recv(_LONGEST_REPORT)
+        return sock.recv(_LONGEST_REPORT, flags)
     except BlockingIOError:
         return None
     except ConnectionError:

@@ -117,7 +117,8 @@ class SubscriptionServer:
         self._names.look_up_now()
         for node in self._snapshot.left_behind():
             try:
-                self._announce(node.announcement, Sender(), node.resolved)
+                outcome = self._announce(node.announcement, Sender(), node.resolved)
+                self._log_outcome(outcome, node.announcement, Sender())
             except AnnouncementError as error:
                 self._refuse(error, Sender())
         self._publisher.publish_all()
@@ -166,7 +167,6 @@ class SubscriptionServer:
         if level != announcement.backup:
             announcement = replace(announcement, backup=level)
         if self._enter(announcement, sender):
-            self._cells[Table.ACCEPTED] += 1
             if not announcement.unsubscribe and not announcement.drain:
                 self._pass_on(announcement)
             elif announcement.key not in self._table:
@@ -187,7 +187,12 @@ class SubscriptionServer:
                 self._wait_for_name(announcement, sender)
                 return False
             resolved = numeric
-        return self._announce(announcement, sender, resolved)
+        outcome = self._announce(announcement, sender, resolved)
+        if outcome is Outcome.UNKNOWN:
+            return False
+        self._cells[Table.ACCEPTED] += 1  # before anybody can read of it
+        self._log_outcome(outcome, announcement, sender)
+        return True
 
     def _numeric(self, host: str, announcement: Announcement) -> str | None:
         """What the name of a node's host stands for, None as long as nobody knows."""
@@ -201,7 +206,7 @@ class SubscriptionServer:
             raise AnnouncementError(f"{announcement.key}: nobody knows the name {host}", Reason.UNRESOLVED)
         return numeric
 
-    def _announce(self, announcement: Announcement, sender: Sender, resolved: str) -> bool:
+    def _announce(self, announcement: Announcement, sender: Sender, resolved: str) -> Outcome:
         if (resolved or announcement.address) in self._own:
             raise AnnouncementError(f"{announcement.address} is this router itself", Reason.OWN_ADDRESS)
         source = source_of(sender.host, sender.uid)
@@ -211,8 +216,7 @@ class SubscriptionServer:
             raise AnnouncementError(str(error), Reason.TABLE_FULL) from None
         if delta is not None:
             self._publisher.publish(delta)
-        self._log_outcome(outcome, announcement, sender)
-        return outcome is not Outcome.UNKNOWN
+        return outcome
 
     def _wait_for_name(self, announcement: Announcement, sender: Sender) -> None:
         if len(self._waiting) >= _MOST_WAITING:
@@ -227,7 +231,6 @@ class SubscriptionServer:
                 del self._waiting[name]
                 try:
                     if self._enter(announcement, sender):
-                        self._cells[Table.ACCEPTED] += 1
                         self._pass_on(announcement)
                 except AnnouncementError as error:
                     self._refuse(error, sender)

@@ -15,6 +15,7 @@ from harness import (
     HeldNode,
     Program,
     connect,
+    free_port,
     read_all,
     read_request,
     refusing_address,
@@ -27,14 +28,6 @@ from fastrouter.packet import encode
 from fastrouter.subscription import Announcement
 
 NAMES = "ABC"
-
-
-def free_port(host: str, kind: int = socket.SOCK_STREAM) -> str:
-    """An address that nobody has at the moment."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind) as sock:
-        sock.bind((host, 0))
-        port = sock.getsockname()[1]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class NamedNode(FakeNode):

@@ -20,6 +20,8 @@ from harness import (
     Program,
     Router,
     connect,
+    free_port,
+    gone,
     load,
     read_all,
     read_request,
@@ -37,10 +39,6 @@ def run(*arguments, **extra):
     return subprocess.run(
         [MASTER, *map(str, arguments)], capture_output=True, text=True, timeout=LIMIT, check=False, **extra
     )
-
-
-def gone(pid):
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
 def test_the_tree_explains_itself(app_file):
@@ -236,11 +234,8 @@ def test_check_binds_nothing_and_version_and_help(tmp_path):
 
 def test_privileges_are_dropped_after_binding(tmp_path, node):
     assert os.getuid() == 0, "this test needs root"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     arguments = (
-        f"--fastrouter=127.0.0.1:{port}",
+        f"--fastrouter={free_port('127.0.0.1')}",
         "--uid=nobody",
         "--gid=nogroup",
         "--fastrouter-to",

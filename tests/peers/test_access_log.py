@@ -9,6 +9,7 @@ import struct
 
 import pytest
 from harness import (
+    LIMIT,
     MASTER,
     FakeNode,
     HeldNode,
@@ -183,7 +184,7 @@ def test_who_leaves(tmp_path, end):
     ):
         with connect(router.address) as client:
             client.sendall(request_packet("GET", "http://foo.com/", b"", {}))
-            assert node.entered.wait(10)
+            assert node.entered.wait(LIMIT)
             if end == "client":
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # reset
             else:

@@ -8,7 +8,19 @@ import socket
 from collections import Counter
 
 import pytest
-from harness import LIMIT, MASTER, ROOT, Program, Router, connect, load, read_all, request, wait_until
+from harness import (
+    LIMIT,
+    MASTER,
+    ROOT,
+    Program,
+    Router,
+    connect,
+    free_port,
+    load,
+    read_all,
+    request,
+    wait_until,
+)
 
 BLOG = ROOT / "conf" / "blog"
 
@@ -129,9 +141,7 @@ def test_our_own_instances_run_the_same_worker_ini(place, nginx, uwsgi):
 
 def test_a_real_fastrouter_takes_our_announcements(uwsgi, app_file, tmp_path):
     """The other way round: uWSGI's fastrouter in front of our application."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        server = f"127.0.0.1:{probe.getsockname()[1]}"
+    server = free_port("127.0.0.1", socket.SOCK_DGRAM)
     path = str(tmp_path / "uwsgi.sock")
     with Program(
         uwsgi, "--master", "--fastrouter", path, "--fastrouter-subscription-server", server

@@ -7,8 +7,8 @@ starts an instance, and the addresses are replaced by free ones. The blog's depl
 import shlex
 
 import pytest
-from differential.stage import NamedNode, free_port
-from harness import MASTER, FakeNode, Program, Router, connect, read_all, request, wait_until
+from differential.stage import NamedNode
+from harness import MASTER, FakeNode, Program, Router, connect, free_port, read_all, request, wait_until
 
 from fastrouter.client import request_packet
 

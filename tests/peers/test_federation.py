@@ -5,12 +5,12 @@ import signal
 from contextlib import ExitStack
 
 import pytest
-from differential.stage import free_port
 from harness import (
     FakeNode,
     Program,
     Router,
     connect,
+    free_port,
     read_all,
     request,
     send_announcement,

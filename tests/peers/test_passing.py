@@ -2,8 +2,7 @@
 
 import psutil
 import pytest
-from differential.stage import free_port
-from harness import BIN, Program, Router, request, subscription_router, wait_until
+from harness import BIN, Program, Router, free_port, request, subscription_router, wait_until
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import tempfile
 import time
 
 import pytest
-from harness import LIMIT, Program, Router, request, send_announcement, wait_until
+from harness import LIMIT, Program, Router, free_port, interrupt, request, send_announcement, wait_until
 from signing import KeyPair
 
 from fastrouter.subscription import Announcement, parse_announcement
@@ -79,10 +79,8 @@ def refused(router):
 @pytest.mark.parametrize("kind", ["udp", "unix"])
 def test_every_form_of_announcing(uwsgi, place, kind, digest):
     sign = f"{digest}:{place}/private.pem"
-    with checking_router(place, kind, digest) as router, socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-        probe.close()
+    address = free_port("127.0.0.1")
+    with checking_router(place, kind, digest) as router:
         with Program(
             uwsgi, "--master", f"--socket={address}", f"--wsgi-file={place}/app.py",
             f"--subscribe-to={router.server}:foo.com,0,{sign}",
@@ -94,7 +92,7 @@ def test_every_form_of_announcing(uwsgi, place, kind, digest):
                 router.wait_for(f"{key} => new node: {address}$")
                 answers = {request(router.address, HTTP_HOST=key).rpartition(b"\n")[2] for _ in range(16)}
                 assert answers == {f"served {key}".encode()}, "each of the four workers knows it"
-            node.process.send_signal(signal.SIGINT)
+            interrupt(node)
             for key in KEYS:
                 router.wait_for(f"{key} => marking {address} as failed$")
         assert refused(router) == {}

@@ -2,12 +2,21 @@
 
 import os
 import signal
-import socket
 import tempfile
 import time
 
 import pytest
-from harness import MASTER, Program, Router, request, send_announcement, subscription_router, wait_until
+from harness import (
+    MASTER,
+    Program,
+    Router,
+    free_port,
+    interrupt,
+    request,
+    send_announcement,
+    subscription_router,
+    wait_until,
+)
 from signing import KeyPair
 
 from fastrouter.subscription import Announcement
@@ -68,7 +77,7 @@ def test_signed_ones_are_taken_and_taken_back(place, instance, digest):
             for key in ("foo.com:8000", "bar.com"):
                 router.wait_for(f"{key} => new node")
                 assert all(request(router.address, HTTP_HOST=key).endswith(b"served") for _ in range(12))
-            node.process.send_signal(signal.SIGINT)
+            interrupt(node)
             for key in ("foo.com:8000", "bar.com"):
                 router.wait_for(f"{key} => marking .* as failed$")
 
@@ -89,20 +98,18 @@ def test_others_are_refused_and_counted(place, instance):
 
 
 def test_a_restarted_instance_gets_in(place, uwsgi):
-    """With the same address, as fast as it can."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    """With the same address, as fast as it can; within the second its announcement is like the first one's."""
+    address = free_port("127.0.0.1")
     with checking_router(place) as router:
         for count in (1, 2):
             command = [
-                uwsgi, "--master", f"--socket=127.0.0.1:{port}", "--wsgi-file", place / "app.py",
-                f"--subscribe-to={router.server}:bar.com,0,SHA1:{place}/private.pem",
+                uwsgi, "--master", f"--socket={address}", "--wsgi-file", place / "app.py",
+                f"--subscribe-to={router.server}:bar.com,0,SHA1:{place}/private.pem", "--subscribe-freq=2",
             ]  # fmt: skip
             with Program(*command) as node:
                 router.wait_for("bar.com => new node", count)
                 assert request(router.address, HTTP_HOST="bar.com").endswith(b"served")
-                node.process.send_signal(signal.SIGINT)
+                interrupt(node)
                 router.wait_for("bar.com => marking .* as failed$", count)
 
 

@@ -9,8 +9,8 @@ import time
 import urllib.request
 
 import pytest
-from differential.stage import free_port
 from harness import (
+    LIMIT,
     FakeNode,
     HeldNode,
     Program,
@@ -18,7 +18,8 @@ from harness import (
     children,
     connect,
     descriptors,
-    load,
+    free_port,
+    in_threads,
     read_all,
     refusing_address,
     request,
@@ -55,19 +56,13 @@ def test_four_workers_and_a_thousand_requests_show_a_thousand(nodes):
     with stats_router("--fastrouter-processes=4") as router:
         for one in nodes[:2]:
             router.announce("foo.com", one.address)
-        with load(lambda: request(router.address)) as answers:
-            wait_until(lambda: len(answers) >= 1000, "a thousand answers")
+        in_threads(4, lambda number: [request(router.address) for _ in range(250)])
         found = at_rest(router)
         (pool,) = found["subscriptions"]
-        assert (
-            sum(node["requests"] for node in pool["nodes"])
-            == pool["hits"]
-            == found["accepted"]
-            == len(answers)
-        )
+        assert sum(node["requests"] for node in pool["nodes"]) == pool["hits"] == found["accepted"] == 1000
         assert found["errors"] == 0
         assert all(node["rx"] > 0 and node["tx"] > 0 and node["ref"] == 0 for node in pool["nodes"])
-        assert sum(worker["accepted"] for worker in found["workers"]) == len(answers)
+        assert sum(worker["accepted"] for worker in found["workers"]) == 1000
         assert abs(pool["nodes"][0]["last_check"] - time.time()) < 30  # noqa: TID251 - it is shown so
 
 
@@ -120,10 +115,8 @@ def test_failures_refusals_and_static_nodes(node):
     with stats_router() as router:
         send_announcement(router.server, b"rubbish")
         router.announce("foo.com", node.address, weight=3, cores=2, load=1, modifier1=5)
-        # It is counted a moment after it is logged.
-        wait_until(lambda: figures(router)["announcements"]["accepted"] == 1, "the announcement")
         found = figures(router)
-        assert found["announcements"]["refused"]["malformed"] == 1
+        assert found["announcements"]["accepted"] == found["announcements"]["refused"]["malformed"] == 1
         shown = found["subscriptions"][0]["nodes"][0]
         assert (shown["weight"], shown["cores"], shown["load"], shown["modifier1"]) == (3, 2, 1, 5)
 
@@ -187,23 +180,25 @@ def test_times_of_a_slow_node_outlive_a_reload():
         router.announce("foo.com", node.address)
         with connect(router.address) as client:
             client.sendall(request_packet("GET", "http://foo.com/", b"", {}))
-            assert node.entered.wait(10)
+            assert node.entered.wait(LIMIT)
             threading.Event().wait(0.3)  # what is measured is time
             node.release.set()
             read_all(client)
-        before = figures(router)
+        before = at_rest(router)
         (pool,) = before["subscriptions"]
-        at = len(pool["response_time"]["counts"]) - 1
-        assert before["time_buckets"][at - 1] <= pool["response_time"]["sum"] < before["time_buckets"][at]
-        assert pool["response_time"]["sum"] >= 0.3
+        took = pool["response_time"]
+        at = len(took["counts"]) - 1
+        assert before["time_buckets"][at - 1] <= took["sum"] < before["time_buckets"][at]
+        # The one ends where the other begins, which may be a while after the node has got the request.
+        assert pool["connect_time"]["sum"] + took["sum"] >= 0.3
         former = set(children(router.pid))
         router.process.send_signal(signal.SIGHUP)
         router.wait_for("^ready$", 2)
         wait_until(lambda: not former & set(children(router.pid)), "the end of the former")
         request(router.address)
-        (now,) = figures(router)["subscriptions"]
+        (now,) = at_rest(router)["subscriptions"]
         assert now["requests"] == 2 and sum(now["response_time"]["counts"]) == 2
-        assert now["response_time"]["sum"] >= 0.3
+        assert now["response_time"]["sum"] > took["sum"]
 
 
 @pytest.fixture
@@ -264,9 +259,7 @@ def test_over_http_and_minified(node):
 def test_a_request_that_comes_late_and_in_parts(node):
     """The answer is there before it; it must not be taken back because of it."""
     with stats_router("--stats-http") as router:
-        for number in range(500):
-            send_announcement(router.server, Announcement(f"{number}.com", node.address))
-        router.announce("foo.com", node.address)
+        router.announce_all((f"{number}.com" for number in range(500)), node.address)
         for _ in range(5):
             with connect(address_of(router)) as sock:
                 data = sock.recv(1000)
@@ -274,7 +267,7 @@ def test_a_request_that_comes_late_and_in_parts(node):
                     sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X-Padding: x\r\n" * 100)
                 sock.sendall(b"\r\n")
                 data += read_all(sock)
-            assert len(json.loads(data.partition(b"\r\n\r\n")[2])["subscriptions"]) == 501
+            assert len(json.loads(data.partition(b"\r\n\r\n")[2])["subscriptions"]) == 500
 
 
 def test_prometheus(node):
@@ -318,8 +311,7 @@ def test_a_unix_socket(tmp_path, node):
 def test_readers_that_do_not_read(node):
     """They harm neither requests nor other readers, and go when their time is up."""
     with stats_router("--socket-timeout=1") as router:
-        for number in range(3000):
-            send_announcement(router.server, Announcement(f"{'long' * 50}{number}.com", node.address))
+        router.announce_all((f"{'long' * 50}{number}.com" for number in range(3000)), node.address)
         router.announce("foo.com", node.address)
         server = router.pids("stats server")[0]
         before = descriptors(server)

@@ -3,13 +3,26 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 from contextlib import contextmanager
 
 import psutil
 import pytest
-from harness import BIN, LIMIT, MASTER, ROOT, Program, children, connect, load, read_all, request, wait_until
+from harness import (
+    BIN,
+    LIMIT,
+    MASTER,
+    ROOT,
+    Program,
+    children,
+    connect,
+    free_port,
+    gone,
+    load,
+    read_all,
+    request,
+    wait_until,
+)
 
 from fastrouter.client import request_packet
 
@@ -32,9 +45,7 @@ def adapted(text, place, address):
 
 @pytest.fixture
 def address():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{sock.getsockname()[1]}"
+    return free_port("127.0.0.1")
 
 
 class Supervised:
@@ -155,7 +166,7 @@ def test_a_life(place, address, nodes, supervisor):
         wait_until(lambda: says(second), "the router after a crash")
         former, pid = pid, supervised.master()
         assert pid != former
-        wait_until(lambda: not any(psutil.pid_exists(one) for one in family), "the end of its children")
+        wait_until(lambda: all(map(gone, family)), "the end of its children")
         # A restart: what is asked meanwhile waits, where the socket is the supervisor's.
         supervised.tell("restart")
         wait_until(lambda: says(second), "the router after a restart")
@@ -163,7 +174,7 @@ def test_a_life(place, address, nodes, supervisor):
         # A stop, and a start.
         pid, family = supervised.master(), children(supervised.master())
         supervised.tell("stop")
-        wait_until(lambda: not any(map(psutil.pid_exists, [pid, *family])), "the end")
+        wait_until(lambda: all(map(gone, [pid, *family])), "the end")
         if supervised.keeps_the_socket:
             with connect(address) as waiting:
                 waiting.sendall(request_packet("GET", "http://foo.com/", b"", {}))

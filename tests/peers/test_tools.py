@@ -14,6 +14,7 @@ import threading
 import pytest
 from harness import (
     BIN,
+    LIMIT,
     ROOT,
     FakeNode,
     HeldNode,
@@ -37,7 +38,7 @@ from fastrouter.subscription import Announcement
 
 def run(name, *arguments, **extra):
     command = [str(BIN / f"fastrouter-{name}"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **extra)
+    return subprocess.run(command, capture_output=True, text=True, timeout=6 * LIMIT, check=False, **extra)
 
 
 def explain(router, *arguments, code=0):
@@ -206,7 +207,7 @@ def test_top_goes_on_after_a_reload_and_ends_with_the_router(node):
             router.announce("bar.com", node.address)
             wait_for(rb"2 announced nodes")
             router.stop()
-            assert top.wait(30) == 2
+            assert top.wait(LIMIT) == 2
         os.close(terminal)
 
 
@@ -222,7 +223,7 @@ def test_explaining_what_is_left_out_and_passed_over():
         with connect(router.address) as first, connect(router.address) as second:
             for client in (first, second):
                 client.sendall(request_packet("GET", "http://foo.com/", b"", {}))
-            assert held.entered.wait(10) and leaving.entered.wait(10)
+            assert held.entered.wait(LIMIT) and leaving.entered.wait(LIMIT)
             steps = explain(router, "foo.com", code=1)
             assert all(
                 text.endswith("1 of 1 requests, full: passed over") for text in texts(steps, "candidates")
@@ -411,7 +412,7 @@ def test_top_in_a_terminal(node, kind):
             while said.count(b"foo.com") < 2:
                 said += os.read(terminal, 65536)
             top.send_signal(signal.SIGINT)
-            assert top.wait(10) == 0
+            assert top.wait(LIMIT) == 0
         os.close(terminal)
 
 

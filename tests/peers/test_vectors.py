@@ -9,12 +9,12 @@ import signal
 import socket
 
 import pytest
-from differential.stage import free_port
 from harness import (
     ROOT,
     FakeNode,
     Program,
     connect,
+    free_port,
     read_all,
     read_request,
     send_announcement,
@@ -169,7 +169,7 @@ def any_router(request):
         yield address, server, program
 
 
-def test_requests_to_running_routers(any_router):
+def test_requests_to_running_routers(any_router, tmp_path):
     address, server, program = any_router
     good, bad = ([param.values[0] for param in vectors(f"requests/{kind}")] for kind in ("good", "bad"))
 
@@ -177,7 +177,8 @@ def test_requests_to_running_routers(any_router):
         node.packets.append(read_request(connection)[0])
         connection.sendall(b"served")
 
-    with FakeNode(behave) as node:
+    # It takes the largest packet at once, which TCP may not: the rest uWSGI sends from the packet's beginning.
+    with FakeNode(behave, path=str(tmp_path / "node.sock")) as node:
         for key in {vector["key"] for vector in good}:
             pair = [(b"key", key.encode("utf-8", "surrogateescape")), (b"address", node.address.encode())]
             send_announcement(server, encode(pair, 224))

@@ -23,6 +23,7 @@ from harness import (
     request,
     send_announcement,
     subscription_router,
+    wait_for_sweeps,
     wait_until,
 )
 
@@ -36,13 +37,6 @@ def is_idle(pid):
     process = psutil.Process(pid)
     process.cpu_percent(None)
     return process.cpu_percent(0.5) < 20
-
-
-def wait_for_sweeps(pid):
-    """Until an otherwise idle worker has looked over its sessions a few times, which wakes it every second."""
-    process = psutil.Process(pid)
-    enough = process.num_ctx_switches().voluntary + 3
-    wait_until(lambda: process.num_ctx_switches().voluntary >= enough, "the sweeps")
 
 
 def test_a_node_that_closed_while_the_client_does_not_read_spins_nobody(tmp_path):
