@@ -1,10 +1,31 @@
 """Fixtures, and the rule that a peer that is missing is a failure and not a skip."""
 
+import contextlib
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 from harness import BIN, FakeNode
+
+
+@pytest.fixture(autouse=True)
+def given_back(monkeypatch: pytest.MonkeyPatch):
+    """Closes the descriptors of shared memory that a test has made and left: there are 1,024 for all tests."""
+    made = []
+    make = os.memfd_create
+
+    def noted(*arguments: object) -> int:
+        fd = make(*arguments)
+        made.append((fd, os.fstat(fd)))
+        return fd
+
+    monkeypatch.setattr(os, "memfd_create", noted)
+    yield
+    for fd, about in made:
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(fd), about):
+                os.close(fd)
 
 
 def _program(name: str) -> str:
