@@ -34,6 +34,11 @@ def _program(name: str) -> str:
     return found
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("root") and os.getuid():
+        pytest.fail("this test needs root; scripts/test runs it by sudo", pytrace=False)
+
+
 @pytest.fixture(scope="session")
 def uwsgi() -> str:
     return _program("uwsgi")

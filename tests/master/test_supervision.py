@@ -234,8 +234,8 @@ def test_check_binds_nothing_and_version_and_help(tmp_path):
     assert "--fastrouter-subscription-server ADDRESS" in run("--help").stdout
 
 
+@pytest.mark.root
 def test_privileges_are_dropped_after_binding(tmp_path, node):
-    assert os.getuid() == 0, "this test needs root"
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pty
+import pwd
 import re
 import signal
 import socket
@@ -337,9 +338,10 @@ def test_which_router(tmp_path, node):
     with Router("--fastrouter=127.0.0.1:0", f"--fastrouter-to={node.address}") as first:
         with Router("--fastrouter=127.0.0.1:0", f"--fastrouter-to={node.address}") as second:
             found = run("explain", "foo.com")
+            user = pwd.getpwuid(os.getuid()).pw_name
             assert found.returncode == 2
             assert re.search(
-                r"there are several; say which with --pid: \d+ \(root\), \d+ \(root\)", found.stderr
+                rf"there are several; say which with --pid: \d+ \({user}\), \d+ \({user}\)", found.stderr
             )
             for router in (first, second):
                 assert (
@@ -348,7 +350,6 @@ def test_which_router(tmp_path, node):
                 )
     found = run("explain", "foo.com", f"--pid={os.getpid()}")
     assert found.returncode == 2 and f"no fastrouter-master with pid {os.getpid()}" in found.stderr
-    assert os.getuid() == 0
     assert "expected HOST" in run("explain").stderr and run("explain", "--help").returncode == 0
 
 
