@@ -1,0 +1,78 @@
+"""The installation: what is compiled, and what the packages have."""
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from harness import MASTER, ROOT
+
+
+def run(*words, **extra):
+    return subprocess.run(words, capture_output=True, text=True, check=False, **extra)
+
+
+def meant_to_be_compiled():
+    """HOT of setup.py, as names of modules."""
+    tree = ast.parse((ROOT / "setup.py").read_text())
+    (hot,) = (
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "HOT"
+    )
+    found = []
+    for one in hot.elts:
+        if isinstance(one, ast.Starred):  # sorted(glob(PATTERN))
+            found += sorted(ROOT.glob(one.value.args[0].args[0].value))
+        else:
+            found.append(ROOT / one.value)
+    return [".".join(file.relative_to(ROOT).with_suffix("").parts) for file in found]
+
+
+LOOK = """
+import json, sys
+from importlib import import_module, metadata
+direct = json.loads(metadata.distribution("fastrouter").read_text("direct_url.json"))
+print(direct.get("dir_info", {}).get("editable", False))
+for name in sys.argv[1:]: print(import_module(name).__file__)
+"""
+
+
+def test_what_is_meant_to_be_compiled_is_and_the_version_says_so(tmp_path):
+    names = meant_to_be_compiled()
+    assert len(names) > 20
+    editable, *files = run(sys.executable, "-P", "-c", LOOK, *names, cwd=tmp_path).stdout.splitlines()
+    kind = run(MASTER, "--version").stdout.partition("(")[2].rstrip(")\n")
+    if editable == "False":
+        assert kind == ("pure Python" if os.environ.get("FASTROUTER_PURE") else "compiled")
+    assert len(files) == len(names)
+    assert [file for file in files if file.endswith(".so") != (kind == "compiled")] == []
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A copy of what packages are made from."""
+    ignored = shutil.ignore_patterns(".*", "build", "*.so", "*.egg-info", "__pycache__")
+    return Path(shutil.copytree(ROOT, tmp_path / "tree", ignore=ignored))
+
+
+def test_a_build_without_a_compiler_says_so_and_leaves_no_part(tree):
+    """The compiler fails at the second file of several, when a part has been made."""
+    compiler = tree / "cc"
+    compiler.write_text(
+        """#!/bin/sh
+case "$*" in *__native*) ;; *) exit 1 ;; esac
+while [ "$1" != -o ]; do shift; done
+echo made > "$2"
+"""
+    )
+    compiler.chmod(0o755)
+    build = run(sys.executable, "setup.py", "build", cwd=tree, env=os.environ | {"CC": str(compiler)})
+    assert build.returncode == 0, build.stderr
+    assert "fastrouter is NOT compiled: " in build.stdout
+    assert "python3-dev" in build.stdout
+    assert list(tree.glob("build/lib*/fastrouter/pool.py"))
+    assert not list(tree.glob("build/lib*/**/*.so"))
