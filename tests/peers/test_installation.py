@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -76,3 +78,27 @@ echo made > "$2"
     assert "python3-dev" in build.stdout
     assert list(tree.glob("build/lib*/fastrouter/pool.py"))
     assert not list(tree.glob("build/lib*/**/*.so"))
+
+
+def test_the_packages_have_what_they_should(tree):
+    """The sdist is all of the repository that is there to be used; the wheel brings manual pages and completion."""
+    pure = os.environ | {"FASTROUTER_PURE": "1"}
+    for what in ("sdist", "bdist_wheel"):
+        made = run(sys.executable, "setup.py", "-q", what, cwd=tree, env=pure)
+        assert made.returncode == 0, made.stderr
+        assert "project.license" not in made.stderr
+    with tarfile.open(*tree.glob("dist/*.tar.gz")) as sdist:
+        there = {name.partition("/")[2] for name in sdist.getnames()}
+    kept = {str(file.relative_to(tree)) for file in tree.glob("**/*") if file.is_file()}
+    made = {name for name in kept if name.startswith(("build/", "dist/", "fastrouter.egg-info/"))}
+    assert kept - made - there == set()
+    with zipfile.ZipFile(*tree.glob("dist/*.whl")) as wheel:
+        there = {name.partition(".data/data/")[2] or name for name in wheel.namelist()}
+        (info,) = (name for name in there if name.endswith("/METADATA"))
+        said = wheel.read(info).decode()
+    assert {f"share/man/man{page.suffix[1:]}/{page.name}" for page in tree.glob("docs/man/*")} <= there
+    assert "share/bash-completion/completions/fastrouter.bash" in there
+    assert "fastrouter/py.typed" in there
+    assert not [name for name in there if name.startswith(("tests", "scripts", "conf"))]
+    assert "\nLicense-Expression: MIT\n" in said and "\nLicense-File: LICENSE\n" in said
+    assert "License ::" not in said
