@@ -504,7 +504,7 @@ def test_the_doctor_finds_our_own_configurations_healthy(file):
 
 
 def test_every_command_has_a_help_and_a_version():
-    for name in ("top", "explain", "doctor", "subscribe", "master"):
+    for name in ("top", "explain", "doctor", "request", "subscribe", "master"):
         assert run(name, "--help").stdout.startswith(f"usage: fastrouter-{name} ")
         assert run(name, "--version").stdout in (
             "fastrouter 0.1.0 (compiled)\n",
