@@ -35,7 +35,7 @@ def main() -> None:
     sys.path[:0] = PLACES
     import fuzz
 
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="scripts/fuzz", description=__doc__.split("\n")[0])
     parser.add_argument("--runs", type=int, default=RUNS)
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"one of {', '.join(fuzz.TARGETS)}")
     chosen = parser.parse_args()

@@ -283,6 +283,7 @@ def test_pidfile_logto_chdir_umask(tmp_path, node):
     assert not pidfile.exists() and not path.exists()
 
 
+@pytest.mark.root
 def test_owners_of_unix_sockets(tmp_path):
     path = tmp_path / "r.sock"
     with Router("--fastrouter", path, "--chown-socket=nobody:nogroup", "--chmod-socket"):

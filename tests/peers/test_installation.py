@@ -102,3 +102,49 @@ def test_the_packages_have_what_they_should(tree):
     assert not [name for name in there if name.startswith(("tests", "scripts", "conf"))]
     assert "\nLicense-Expression: MIT\n" in said and "\nLicense-File: LICENSE\n" in said
     assert "License ::" not in said
+
+
+@pytest.fixture
+def scripts(tree):
+    """Runs a script of the tree, in whose .venv pip only notes what it was to install."""
+    place = tree / ".venv" / "bin"
+    place.mkdir(parents=True)
+    for name, text in (
+        ("python", f'exec "{sys.executable}" "$@"'),
+        ("pip", f'echo "$@" >> "{tree}/installed"'),
+        ("fastrouter-master", f'exec "{MASTER}" "$@"'),
+    ):
+        (place / name).write_text(f"#!/bin/sh\n{text}\n")
+        (place / name).chmod(0o755)
+
+    def start(name, *words):
+        done = run(tree / "scripts" / name, *words, cwd="/", env=os.environ | {"PYTHON": sys.executable})
+        noted = tree / "installed"
+        installed = noted.read_text().splitlines() if noted.exists() else []
+        noted.unlink(missing_ok=True)
+        return done, installed
+
+    return start
+
+
+def test_scripts_install_when_something_has_changed_and_say_so(tree, scripts):
+    first, installed = scripts("run", "--version")
+    assert (
+        first.stdout.startswith("fastrouter 0.1.0 (") and "Installing fastrouter into .venv" in first.stderr
+    )
+    assert installed == [f"install --quiet {tree}"]
+    again, installed = scripts("run", "--version")
+    assert again.stdout == first.stdout and again.stderr == "" and installed == []
+    (tree / "master" / "new.py").touch()
+    assert scripts("run", "--version")[1] == [f"install --quiet {tree}"]
+    assert scripts("run", "--version")[1] == []
+    assert scripts("fuzz", "--help")[1] == [f"install --quiet {tree}[fuzz]"]
+    assert scripts("run", "--version")[1] == scripts("fuzz", "--help")[1] == []
+
+
+@pytest.mark.parametrize("name", ["bench", "soak", "fuzz"])
+def test_scripts_that_measure_use_the_same_environment(scripts, name):
+    done, installed = scripts(name, "--help")
+    assert f"scripts/{name}" in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr and len(installed) == 1
+    assert scripts(name, "--help")[1] == []
