@@ -8,6 +8,7 @@ from typing import Any
 
 from fastrouter import __version__
 from fastrouter.cells import COUNTERS, ERROR_KINDS, HISTOGRAMS, Counter, Histogram, Slot, Table, Worker
+from fastrouter.place import current_directory
 from fastrouter.shared import NodeRecord, SharedState
 from fastrouter.subscription import Reason, pool_hash
 from fastrouter.text import to_text
@@ -33,7 +34,7 @@ def snapshot(
         "pid": os.getppid(),
         "uid": os.getuid(),
         "gid": os.getgid(),
-        "cwd": os.getcwd(),
+        "cwd": current_directory(),
         "active_sessions": sum(worker["sessions"] for worker in workers),
         "fastrouter": list(sockets),
         "subscriptions": list(_pools(state, first_slot)),

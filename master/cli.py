@@ -5,12 +5,12 @@ import os
 import sys
 from collections.abc import Sequence
 
-from fastrouter import __version__
 from fastrouter.cache.definition import CacheError
 from fastrouter.config.pairs import ConfigError
 from fastrouter.config.report import check_report, help_text, ignored_line
 from fastrouter.config.resolve import Configuration, load
 from fastrouter.options import Options
+from fastrouter.version import version
 from master.former_program import run_again, who_is_who
 from master.heritage import Heritage, HeritageError
 from master.hooks import HookError
@@ -76,7 +76,7 @@ def _answer(configuration: Configuration) -> int:
     if "help" in configuration.commands:
         print(help_text())
     elif "version" in configuration.commands:
-        print(__version__)
+        print(version())
     else:
         print(check_report(configuration))
     return 0

@@ -4,13 +4,13 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from fastrouter import __version__
 from fastrouter.address import AddressError, host_name, parse_node
 from fastrouter.config.pairs import ConfigError
 from fastrouter.config.report import tool_help
 from fastrouter.config.tool import parse_tool
 from fastrouter.options import SubscribeOptions
 from fastrouter.subscriber import SubscriberError, Subscription
+from fastrouter.version import version
 from master.announced import Announced
 
 __all__ = ["main"]
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(tool_help(SubscribeOptions))
             return 0
         if "version" in commands:
-            print(__version__)
+            print(version())
             return 0
         subscriptions = options.subscriptions()
         _check_addresses(subscriptions)

@@ -4,11 +4,11 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from fastrouter import __version__
 from fastrouter.config.option import Group
 from fastrouter.config.pairs import ConfigError
 from fastrouter.config.report import tool_help
 from fastrouter.config.tool import parse_tool
+from fastrouter.version import version
 
 __all__ = ["WRONG_USAGE", "run_tool"]
 
@@ -35,7 +35,7 @@ def run_tool(
             print(tool_help(group))
             return 0
         if "version" in commands:
-            print(__version__)
+            print(version())
             return 0
         return work(options, words)
     except told as error:

@@ -1,5 +1,7 @@
 """Fixtures, and the rule that a peer that is missing is a failure and not a skip."""
 
+import contextlib
+import os
 import shutil
 from pathlib import Path
 
@@ -7,10 +9,34 @@ import pytest
 from harness import BIN, FakeNode
 
 
+@pytest.fixture(autouse=True)
+def given_back(monkeypatch: pytest.MonkeyPatch):
+    """Closes the descriptors of shared memory that a test has made and left: there are 1,024 for all tests."""
+    made = []
+    make = os.memfd_create
+
+    def noted(*arguments: object) -> int:
+        fd = make(*arguments)
+        made.append((fd, os.fstat(fd)))
+        return fd
+
+    monkeypatch.setattr(os, "memfd_create", noted)
+    yield
+    for fd, about in made:
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(fd), about):
+                os.close(fd)
+
+
 def _program(name: str) -> str:
     found = shutil.which(name, path=f"{BIN}:/usr/local/bin:/usr/bin:/usr/sbin:/bin")
     assert found, f"{name} is not installed; scripts/test installs all that the tests need"
     return found
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("root") and os.getuid():
+        pytest.fail("this test needs root; scripts/test runs it by sudo", pytrace=False)
 
 
 @pytest.fixture(scope="session")

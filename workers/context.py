@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from fastrouter.cache.store import Cache
 from fastrouter.options import Options
+from fastrouter.place import current_directory
 from fastrouter.shared import AppState, SharedState
 
 __all__ = ["Context", "Listener", "Pipe", "ZergPool"]
@@ -47,7 +48,7 @@ class Context:
     options: Options
     state: SharedState
     apps: AppState = field(default_factory=lambda: AppState(0))
-    started_in: str = field(default_factory=os.getcwd)
+    started_in: str = field(default_factory=current_directory)
     """The directory that relative paths on the command line count from."""
     command: list[str] = field(default_factory=lambda: sys.orig_argv[1:])
     """How the program was started, without the interpreter."""

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fastrouter.options import AppOptions
+from fastrouter.place import current_directory
 
 __all__ = ["LoadError", "load_application", "load_file", "load_script", "prepare_imports"]
 
@@ -66,7 +67,7 @@ def _no_application(environ: dict[str, Any], start_response: Callable[..., Any])
 
 def prepare_imports(options: AppOptions) -> None:
     """Let user code find what is its own: once, before the first of it is loaded."""
-    paths = [*map(os.path.abspath, options.pythonpath), os.getcwd()]
+    paths = [*map(os.path.abspath, options.pythonpath), current_directory()]
     if sys.path[: len(paths)] == paths:
         return
     for name in list(sys.modules):

@@ -7,8 +7,9 @@ _fastrouter() {
     fastrouter-top) options="--once --interval --sort --pid --help --version" ;;
     fastrouter-explain) options="--client --key --call --pid --help --version" ;;
     fastrouter-doctor) options="--help --version" ;;
+    fastrouter-request) options="--method --data --variable --timeout --help --version" ;;
     esac
     if [[ $word == -* ]]; then COMPREPLY=($(compgen -W "$options" -- "$word"));
     else COMPREPLY=($(compgen -f -- "$word")); fi
 }
-complete -o filenames -F _fastrouter fastrouter-master fastrouter-subscribe fastrouter-top fastrouter-explain fastrouter-doctor
+complete -o filenames -F _fastrouter fastrouter-master fastrouter-subscribe fastrouter-top fastrouter-explain fastrouter-doctor fastrouter-request

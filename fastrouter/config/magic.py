@@ -13,6 +13,8 @@ from pathlib import Path
 import psutil
 
 from fastrouter import __version__
+from fastrouter.config.pairs import ConfigError
+from fastrouter.place import current_directory
 
 __all__ = ["Magic"]
 
@@ -23,9 +25,10 @@ class Magic:
     """Replaces magic variables. One for a whole configuration, since the capitals mean its first file."""
 
     def __init__(self) -> None:
+        """Raises ConfigError where there is no current directory."""
         self._first: dict[str, str] = {}
         self._always = {
-            "v": os.getcwd(),
+            "v": _directory(),
             "V": __version__,
             "h": platform.node(),
             "k": str(psutil.cpu_count() or 1),
@@ -80,6 +83,14 @@ def _hash(path: str) -> str:
     for byte in os.fsencode(path):
         value = (value * 33 ^ (byte - 256 if byte > 127 else byte)) & 0xFFFFFFFF
     return value.to_bytes(4, "little").hex()
+
+
+def _directory() -> str:
+    """Raises ConfigError."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        raise ConfigError(f"started in a directory that was removed: {current_directory()}") from None
 
 
 def _name(look_up: Callable[[], str]) -> str:

@@ -36,6 +36,11 @@ _EXIT = {
         ("1", "it cannot"),
         ("2", "a wrong command line"),
     ),
+    "fastrouter-request": (
+        ("0", "there was a reply"),
+        ("1", "there was none"),
+        ("2", "a wrong command line"),
+    ),
 }
 
 _SIGNALS = (

@@ -153,6 +153,19 @@ def _text(value: str) -> str:
     return value
 
 
+def _seconds(value: str) -> float:
+    if not re.fullmatch(r"[0-9]+(\.[0-9]*)?|\.[0-9]+", value) or not float(value):
+        raise ValidateError("a number of seconds above 0, such as 0.5")
+    return float(value)
+
+
+def _variable(value: str) -> tuple[str, str]:
+    name, equals, text = value.partition("=")
+    if not name or not equals:
+        raise ValidateError("NAME=VALUE")
+    return name, text
+
+
 def _choice(value: str, *choices: str) -> str:
     if value not in choices:
         raise ValidateError(f"one of: {', '.join(choices)}")
@@ -217,6 +230,8 @@ _VALIDATOR = Validator(
         "mode": _mode,
         "octal": _octal,
         "text": _text,
+        "seconds": _seconds,
+        "variable": _variable,
         "choice": _choice,
         "string": _string,
         "position": _position,

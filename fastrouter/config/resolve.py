@@ -18,7 +18,7 @@ __all__ = ["COMMANDS", "Configuration", "Written", "load", "read", "reason_to_re
 
 COMMANDS = {
     "help": "print this list and exit",
-    "version": "print the version and exit",
+    "version": "print the version, and whether it is compiled, and exit",
     "check": "check the configuration, print it with the origin of each value, and exit",
 }
 """What asks for something other than to run."""

@@ -9,7 +9,10 @@ from fastrouter.config.pairs import ConfigError
 
 __all__ = ["COMMANDS", "parse_tool"]
 
-COMMANDS = {"help": "print this list and exit", "version": "print the version and exit"}
+COMMANDS = {
+    "help": "print this list and exit",
+    "version": "print the version, and whether it is compiled, and exit",
+}
 """What asks for something other than what the command is for."""
 
 _G = TypeVar("_G", bound=Group)

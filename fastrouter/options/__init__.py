@@ -19,7 +19,7 @@ from fastrouter.options.program import (
 from fastrouter.options.router import RouterOptions
 from fastrouter.options.subscribe import SubscribeOptions
 from fastrouter.options.subscription import SubscriptionOptions
-from fastrouter.options.tools import DoctorOptions, ExplainOptions, TopOptions
+from fastrouter.options.tools import DoctorOptions, ExplainOptions, RequestOptions, TopOptions
 
 __all__ = [
     "GROUPS",
@@ -35,6 +35,7 @@ __all__ = [
     "MappingSource",
     "MasterOptions",
     "Options",
+    "RequestOptions",
     "RouterOptions",
     "SignCheck",
     "SocketOptions",
@@ -59,7 +60,7 @@ GROUPS: tuple[type[Group], ...] = (
 )
 
 
-TOOLS: tuple[type[Group], ...] = (SubscribeOptions, TopOptions, ExplainOptions, DoctorOptions)
+TOOLS: tuple[type[Group], ...] = (SubscribeOptions, TopOptions, ExplainOptions, DoctorOptions, RequestOptions)
 """The options of the other commands."""
 
 

@@ -1,11 +1,11 @@
-"""The options of the commands that look into a running router."""
+"""The options of the commands that look into a running router, or ask it something."""
 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from fastrouter.config.option import Group, one
+from fastrouter.config.option import Group, many, one
 
-__all__ = ["DoctorOptions", "ExplainOptions", "TopOptions"]
+__all__ = ["DoctorOptions", "ExplainOptions", "RequestOptions", "TopOptions"]
 
 
 @dataclass(slots=True)
@@ -55,4 +55,26 @@ class DoctorOptions(Group):
     PURPOSE: ClassVar[str] = (
         "Reads a configuration of uWSGI's and says of each option whether it means the same here, and if not,"
         " why; and what a web server in front has to be told."
+    )
+
+
+@dataclass(slots=True)
+class RequestOptions(Group):
+    """One request"""
+
+    USAGE: ClassVar[str] = "fastrouter-request [OPTION...] ADDRESS [URL]"
+    PURPOSE: ClassVar[str] = (
+        "Sends one uwsgi request, for http://localhost/ unless told otherwise, to the router or node at"
+        " ADDRESS: HOST:PORT, the path of a UNIX socket, or @NAME. Prints the reply."
+    )
+
+    method: str = one("text", "GET", "the request's method", short="X", metavar="METHOD")
+    data: str = one(
+        "string", "", "send a body: TEXT, or with - what comes on standard input", short="d", metavar="TEXT"
+    )
+    variable: list[tuple[str, str]] = many(
+        "variable", "set a variable of the packet, or replace one", short="V", metavar="NAME=VALUE"
+    )
+    timeout: float = one(
+        "seconds", 60.0, "give up when nothing can be sent or read for SECONDS", short="t", metavar="SECONDS"
     )

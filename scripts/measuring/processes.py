@@ -43,7 +43,7 @@ class Bench:
         self.floor = [floor] if floor else [self.load, "relay"]
         found = shutil.which("uwsgi", path=f"{BIN}:{os.environ['PATH']}")
         if found is None:
-            sys.exit("bench: there is no uwsgi to compare with; scripts/test installs it")
+            sys.exit("bench: there is no uwsgi to compare with; scripts/bench installs it")
         self.uwsgi = found
 
     @contextmanager

@@ -1,6 +1,5 @@
 """Who the processes run as, and what they may."""
 
-import os
 import pwd
 import signal
 import socket
@@ -15,10 +14,7 @@ from fastrouter.capabilities import CAPABILITIES
 
 NOBODY = pwd.getpwnam("nobody").pw_uid
 
-
-@pytest.fixture(autouse=True)
-def needs_root():
-    assert os.getuid() == 0, "privileges are dropped here; run the tests as root"
+pytestmark = pytest.mark.root
 
 
 def status(pid):

@@ -232,8 +232,8 @@ def test_check_binds_nothing_and_version_and_help(tmp_path):
     assert "--fastrouter-subscription-server ADDRESS" in run("--help").stdout
 
 
+@pytest.mark.root
 def test_privileges_are_dropped_after_binding(tmp_path, node):
-    assert os.getuid() == 0, "this test needs root"
     arguments = (
         f"--fastrouter={free_port('127.0.0.1')}",
         "--uid=nobody",
@@ -278,6 +278,7 @@ def test_pidfile_logto_chdir_umask(tmp_path, node):
     assert not pidfile.exists() and not path.exists()
 
 
+@pytest.mark.root
 def test_owners_of_unix_sockets(tmp_path):
     path = tmp_path / "r.sock"
     with Router("--fastrouter", path, "--chown-socket=nobody:nogroup", "--chmod-socket"):

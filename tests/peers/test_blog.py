@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from harness import (
@@ -102,6 +103,17 @@ def test_the_blog(place, nginx, uwsgi):
                 enough = len(outcomes) + 40
                 wait_until(lambda: len(outcomes) > enough, "more requests")
             assert set(outcomes) == {first.pid, second.pid, third.pid}
+
+
+@pytest.mark.parametrize("host", ["foo.com:8080", "FOO.com", "foo.com."])
+def test_a_host_in_other_spellings(place, nginx, uwsgi, host):
+    """With nginx's own uwsgi_params; Debian's have another HTTP_HOST than the client's."""
+    params = Path("/etc/nginx/uwsgi_params").read_text()
+    stock = re.sub(r"^uwsgi_param\s+HTTP_HOST\s.*$", "", params, flags=re.MULTILINE)
+    (place / "uwsgi_params").write_text(stock)
+    replace(place / "nginx.conf", "/etc/nginx/uwsgi_params", "uwsgi_params")
+    with Deployment(place, nginx, uwsgi) as blog, blog.instance() as instance:
+        assert blog.get(host) == instance.pid
 
 
 def test_an_instance_that_is_killed_costs_at_most_what_it_held(place, nginx, uwsgi):

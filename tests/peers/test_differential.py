@@ -34,7 +34,15 @@ def play(group, uwsgi, directory: Path) -> list[object]:
     return seen
 
 
-@pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.name)
+def needs_root(group):
+    return any("uid=" in option for option in group.options)
+
+
+@pytest.mark.parametrize(
+    "group",
+    [pytest.param(group, marks=pytest.mark.root if needs_root(group) else ()) for group in GROUPS],
+    ids=lambda group: group.name,
+)
 def test_same(group, uwsgi, tmp_path):
     theirs = play(group, uwsgi, tmp_path / "uwsgi")
     ours = play(group, None, tmp_path / "ours")

@@ -75,6 +75,7 @@ def refused(router):
     return {reason: int(count) for count, reason in re.findall(r"(\d+) ([a-z_]+)(?:, |\)$)", line)}
 
 
+@pytest.mark.root
 @pytest.mark.parametrize("digest", ["SHA1", "SHA256"])
 @pytest.mark.parametrize("kind", ["udp", "unix"])
 def test_every_form_of_announcing(uwsgi, place, kind, digest):
@@ -107,6 +108,7 @@ def captor():
         yield f"127.0.0.1:{sock.getsockname()[1]}", lambda: sock.recv(4096)
 
 
+@pytest.mark.root
 @pytest.mark.parametrize("kind", ["udp", "unix"])
 def test_every_refusal_is_counted(uwsgi, place, keys, node, kind):
     sign = f"SHA256:{place}/private.pem"

@@ -145,6 +145,7 @@ def subscription_router_at(server, *more):
     )
 
 
+@pytest.mark.root
 def test_credentials(place, instance):
     owned = place / "owned"
     owned.mkdir()
@@ -177,6 +178,7 @@ def announce_as(user, server, key):
     assert os.waitpid(pid, 0)[1] == 0
 
 
+@pytest.mark.root
 def test_trusted_users_need_not_sign(place):
     with tempfile.TemporaryDirectory() as open_to_all:  # unlike pytest's own
         os.chmod(open_to_all, 0o755)

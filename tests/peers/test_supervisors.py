@@ -185,6 +185,7 @@ def test_a_life(place, address, nodes, supervisor):
             wait_until(lambda: says(second), "the start")
 
 
+@pytest.mark.root
 def test_as_the_first_process_of_a_container(tmp_path, nodes):
     """What is left to it is buried, and TERM, which the kernel keeps from others there, stops it."""
     ini = (ROOT / "conf" / "docker" / "router.ini").read_text()

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pty
+import pwd
 import re
 import signal
 import socket
@@ -338,9 +339,10 @@ def test_which_router(tmp_path, node):
     with Router("--fastrouter=127.0.0.1:0", f"--fastrouter-to={node.address}") as first:
         with Router("--fastrouter=127.0.0.1:0", f"--fastrouter-to={node.address}") as second:
             found = run("explain", "foo.com")
+            user = pwd.getpwuid(os.getuid()).pw_name
             assert found.returncode == 2
             assert re.search(
-                r"there are several; say which with --pid: \d+ \(root\), \d+ \(root\)", found.stderr
+                rf"there are several; say which with --pid: \d+ \({user}\), \d+ \({user}\)", found.stderr
             )
             for router in (first, second):
                 assert (
@@ -349,7 +351,6 @@ def test_which_router(tmp_path, node):
                 )
     found = run("explain", "foo.com", f"--pid={os.getpid()}")
     assert found.returncode == 2 and f"no fastrouter-master with pid {os.getpid()}" in found.stderr
-    assert os.getuid() == 0
     assert "expected HOST" in run("explain").stderr and run("explain", "--help").returncode == 0
 
 
@@ -504,6 +505,9 @@ def test_the_doctor_finds_our_own_configurations_healthy(file):
 
 
 def test_every_command_has_a_help_and_a_version():
-    for name in ("top", "explain", "doctor", "subscribe", "master"):
+    for name in ("top", "explain", "doctor", "request", "subscribe", "master"):
         assert run(name, "--help").stdout.startswith(f"usage: fastrouter-{name} ")
-        assert run(name, "--version").stdout.strip() == "0.1.0"
+        assert run(name, "--version").stdout in (
+            "fastrouter 0.1.0 (compiled)\n",
+            "fastrouter 0.1.0 (pure Python)\n",
+        )

@@ -502,6 +502,7 @@ input()
 """
 
 
+@pytest.mark.root
 def test_as_many_descriptors_on_their_way_as_the_kernel_allows_a_user():
     """It passes none then (unix(7), ETOOMANYREFS): the request is relayed."""
     nobody, name = pwd.getpwnam("nobody").pw_uid, f"fastrouter-test-{os.getpid()}"

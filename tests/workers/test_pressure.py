@@ -344,6 +344,7 @@ def test_a_client_that_resets_is_not_taken_for_a_full_disk(node):
         assert "cannot buffer" not in router.output
 
 
+@pytest.mark.root
 def test_a_directory_that_the_worker_cannot_write_stops_the_start(tmp_path):
     tmp_path.chmod(0o700)
     arguments = (

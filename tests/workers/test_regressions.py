@@ -158,6 +158,7 @@ def test_replacing_an_app_worker_after_its_requests_is_no_crash(app_file):
         assert "died" not in program.output and "in a row" not in program.output
 
 
+@pytest.mark.root
 @pytest.mark.parametrize("option", ["--uid=54321", "--fastrouter-uid=54321"])
 def test_a_uid_without_a_name(option, node):
     with Router("--fastrouter=127.0.0.1:0", "--fastrouter-to", node.address, option) as router:

@@ -304,6 +304,7 @@ def test_completion_in_a_real_shell():
         ("fastrouter-master", "--fastrouter-use-c", "--fastrouter-use-cache --fastrouter-use-code-string"),
         ("/usr/bin/fastrouter-top", "--on", "--once"),
         ("fastrouter-explain", "--cl", "--client"),
+        ("fastrouter-request", "--va", "--variable"),
         ("fastrouter-doctor", f"{ROOT}/READ", f"{ROOT}/README.md"),
     ):
         words = ["bash", "-c", script, "sh", command, typed]
