@@ -335,3 +335,11 @@ class SharedState:
         """The record in a slot, whole, or None when the slot is empty, or there is no such slot."""
         record = self._halves.read(slot) if slot < self.layout.slots else b""
         return _decode(record) if len(record) >= _RECORD_HEAD.size else None
+
+    def place(self, slot: int) -> tuple[int, bytes] | None:
+        """Order and key of the record in a slot, which are had sooner than the whole of it."""
+        record = self._halves.read(slot) if slot < self.layout.slots else b""
+        if len(record) < _RECORD_HEAD.size:
+            return None
+        _, order, _, _, _, key_size, *_ = _RECORD_HEAD.unpack_from(record)
+        return order, record[_RECORD_HEAD.size : _RECORD_HEAD.size + key_size]

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fastrouter.address import AddressError, parse_node
+from fastrouter.census import Census
 from fastrouter.config.pairs import ConfigError
 from fastrouter.options import TopOptions
 from fastrouter.stats import snapshot
@@ -66,9 +67,10 @@ def _local(pid: int) -> Callable[[], Figures]:
 
     def look() -> Figures:
         live = attach(pid)  # anew: a reload makes other memory
-        router = live.context.options.router
-        slots, nodes = router.configured_slots, router.configured_nodes
-        figures = snapshot(live.context.state, live.sockets, slots, nodes)
+        state, router = live.context.state, live.context.options.router
+        census = Census(state, router.configured_slots)
+        figures = snapshot(state, live.sockets, census, router.configured_nodes, sys.maxsize)
+        figures["subscriptions"] = list(figures["subscriptions"])
         live.close()
         return {**figures, "pid": live.pid, "version": live.version}
 
@@ -93,6 +95,7 @@ def _remote(address: str) -> Callable[[], Figures]:
         with socket.socket(dial.family) as sock:
             sock.settimeout(_PATIENCE)
             sock.connect(dial.sockaddr)
+            sock.sendall(b"GET / HTTP/1.0\r\n\r\n")  # for stats-http; without, it does not matter
             while chunk := sock.recv(1 << 20):
                 data += chunk
         found = json.loads(data[max(data.find(b"{"), 0) :])
@@ -139,15 +142,18 @@ def _screen(
 
 
 def _head(figures: Figures, before: Figures, seconds: float) -> Text:
-    pools, taken = figures["subscriptions"], figures["announcements"]
-    nodes, refused = sum(len(pool["nodes"]) for pool in pools), sum(taken["refused"].values())
+    taken, left_out = figures["announcements"], figures["nodes_left_out"]
+    refused = sum(taken["refused"].values())
+    nodes = f"{figures['announced_nodes']} announced nodes"
+    if left_out:
+        nodes += f" ({left_out} left out by the stats server)"
     accepted, errors = (_rate(figures, before, name, seconds) for name in ("accepted", "errors"))
     cheap = ", cheap" if figures["cheap"] else ""
     return Text(
         f"fastrouter {figures['version']}, pid {figures['pid']}, {', '.join(figures['fastrouter'])}\n"
         f"{accepted} requests/s, {figures['active_sessions']} sessions, {errors} errors/s"
         f" ({figures['errors']} in all)\n"
-        f"{len(pools)} keys, {nodes} announced nodes, {taken['accepted']} announcements, {refused} refused"
+        f"{figures['pools']} keys, {nodes}, {taken['accepted']} announcements, {refused} refused"
         f"{cheap}"
     )
 

@@ -6,6 +6,7 @@ import signal
 import socket
 import threading
 import time
+import urllib.error
 import urllib.request
 
 import pytest
@@ -262,18 +263,17 @@ def test_over_http_and_minified(node):
 
 
 def test_a_request_that_comes_late_and_in_parts(node):
-    """The answer is there before it; it must not be taken back because of it."""
+    """What comes of it after the answer must not take that back."""
     with stats_router("--stats-http") as router:
         for number in range(500):
             send_announcement(router.server, Announcement(f"{number}.com", node.address))
         router.announce("foo.com", node.address)
         for _ in range(5):
             with connect(address_of(router)) as sock:
-                data = sock.recv(1000)
                 for _ in range(20):
                     sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X-Padding: x\r\n" * 100)
                 sock.sendall(b"\r\n")
-                data += read_all(sock)
+                data = read_all(sock)
             assert len(json.loads(data.partition(b"\r\n\r\n")[2])["subscriptions"]) == 501
 
 
@@ -304,6 +304,50 @@ def test_prometheus(node):
         values = [sample.value for sample in times if sample.name.endswith("_bucket")]
         assert len(values) > 10 and values == sorted(values) and values[-1] == 3
         assert [sample.value for sample in times if sample.name.endswith("_count")] == [3]
+
+
+def test_many_nodes_are_told_of_when_asked_for(node):
+    """By default there are as many series as a Prometheus can have of every router; the rest is counted."""
+    with stats_router("--fastrouter-prometheus=127.0.0.1:0", "--stats-http") as router:
+        for number in range(1200):
+            send_announcement(router.server, Announcement(f"{number}.com", node.address))
+        router.announce("foo.com", node.address)
+        url = router.wait_for(r"figures for Prometheus on (\S+)")[1]
+
+        def told(query):
+            with urllib.request.urlopen(url + query) as reply:
+                families = text_string_to_metric_families(reply.read().decode())
+            return {family.name: family.samples for family in families}
+
+        for query, listed in (("", 1000), ("?nodes=1", 1201), ("?nodes=0", 0)):
+            found = told(query)
+            assert len(found["fastrouter_node_requests"]) == listed
+            assert found["fastrouter_nodes_left_out"][0].value == 1201 - listed
+            assert found["fastrouter_nodes"][0].value == found["fastrouter_pools"][0].value == 1201
+        with pytest.raises(urllib.error.HTTPError, match="400"):
+            urllib.request.urlopen(url + "?nodes=some")
+        for query, listed in (("", 1201), ("?nodes=0", 0)):
+            with urllib.request.urlopen(f"http://{address_of(router)}/{query}") as reply:
+                found = json.load(reply)
+            assert len(found["subscriptions"]) == listed and found["nodes_left_out"] == 1201 - listed
+
+
+def test_http_readers_that_ask_for_nothing(node):
+    """Those that leave, those that send half a request, and those that only wait: others go on."""
+    with stats_router("--stats-http", "--socket-timeout=1") as router:
+        server = router.pids("stats server")[0]
+        before = descriptors(server)
+        waiting = [connect(address_of(router)) for _ in range(70)]
+        with connect(address_of(router)) as client:
+            client.sendall(b"GET / HTTP/1.1\r\n")
+            client.shutdown(socket.SHUT_WR)
+            assert json.loads(read_all(client).partition(b"\r\n\r\n")[2])["fastrouter"]
+        with connect(address_of(router)) as client:
+            client.shutdown(socket.SHUT_WR)
+            assert read_all(client) == b""
+        wait_until(lambda: descriptors(server) == before, "the end of those that wait")
+        for client in waiting:
+            client.close()
 
 
 def test_a_unix_socket(tmp_path, node):
