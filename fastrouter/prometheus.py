@@ -97,7 +97,7 @@ def metrics(
     meaning = "Announced nodes that are told of only when asked for, by /?nodes=1"
     yield from _family("nodes_left_out", meaning, [("", figures["nodes_left_out"])])
     for key, name, meaning in _WORKER_METRICS:
-        values = [(str(worker["id"]), worker[key]) for worker in figures["workers"]]
+        values = [(str(worker["id"]), worker[key]) for worker in figures["router_workers"]]
         yield from _family(f"worker_{name}", meaning, _labelled("worker", values))
     nodes = []
     for node in _nodes(figures, state, listed):

@@ -58,7 +58,7 @@ def snapshot(
             "refused": {reason.name.lower(): cells[Table.REFUSED + reason] for reason in Reason},
         },
         "nodes": [_node(state, slot, name) for slot, name in enumerate(configured)],
-        "workers": workers,
+        "router_workers": workers,
     }
 
 

@@ -120,7 +120,7 @@ def _show(look: Callable[[], Figures], options: TopOptions) -> None:
             threading.Event().wait(options.interval)
             figures, then = _patiently(look), now
             now = time.monotonic()
-            height = console.size.height - _HEAD_LINES - len(figures["workers"])
+            height = console.size.height - _HEAD_LINES - len(figures["router_workers"])
             is_wide = console.width >= _WIDE_FROM
             content = _screen(figures, before, now - then, options.sort, max(height, 1), is_wide)
             if in_place:
@@ -162,8 +162,8 @@ def _workers(figures: Figures, before: Figures, seconds: float) -> Table:
     table = _table(
         "router worker", "sessions", "req/s", "accepted", "errors", "connect", "response p50", "p99"
     )
-    former = {worker["id"]: worker for worker in before["workers"]}
-    for worker in figures["workers"]:
+    former = {worker["id"]: worker for worker in before["router_workers"]}
+    for worker in figures["router_workers"]:
         past = former.get(worker["id"], {})
         response = _difference(worker, past, "response_time")
         table.add_row(

@@ -44,9 +44,9 @@ def test_a_limit_counts_nodes_and_splits_no_pool(state):
         assert found["nodes_left_out"] == NODES - listed
         assert (found["pools"], found["announced_nodes"]) == (NODES // 2, NODES)
         assert [pool["key"] for pool in pools] == [f"{number}.example.com" for number in range(listed // 2)]
-        assert found["workers"][1]["requests"] == sum(range(NODES)), "whatever is left out"
-        assert sum(found["workers"][1]["response_time"]["counts"]) == sum(range(NODES))
-        assert found["workers"][0]["requests"] == 0
+        assert found["router_workers"][1]["requests"] == sum(range(NODES)), "whatever is left out"
+        assert sum(found["router_workers"][1]["response_time"]["counts"]) == sum(range(NODES))
+        assert found["router_workers"][0]["requests"] == 0
 
 
 def test_what_has_left_meanwhile_is_left_out(state):

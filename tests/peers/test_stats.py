@@ -1,9 +1,14 @@
 """Figures: uWSGI's JSON, summed over all workers, and Prometheus' text."""
 
+import fcntl
 import json
 import os
+import pty
 import signal
 import socket
+import struct
+import subprocess
+import termios
 import threading
 import time
 import urllib.error
@@ -12,6 +17,7 @@ import urllib.request
 import pytest
 from differential.stage import free_port
 from harness import (
+    LIMIT,
     FakeNode,
     HeldNode,
     Program,
@@ -68,7 +74,7 @@ def test_four_workers_and_a_thousand_requests_show_a_thousand(nodes):
         )
         assert found["errors"] == 0
         assert all(node["rx"] > 0 and node["tx"] > 0 and node["ref"] == 0 for node in pool["nodes"])
-        assert sum(worker["accepted"] for worker in found["workers"]) == len(answers)
+        assert sum(worker["accepted"] for worker in found["router_workers"]) == len(answers)
         assert abs(pool["nodes"][0]["last_check"] - time.time()) < 30  # noqa: TID251 - it is shown so
 
 
@@ -160,13 +166,13 @@ def test_failures_by_kind_and_times(node):
             "failed": 0,
             "gone": 0,
         }
-        assert found["errors_by_kind"] == found["workers"][0]["errors_by_kind"] == kinds
+        assert found["errors_by_kind"] == found["router_workers"][0]["errors_by_kind"] == kinds
         pools = {pool["key"]: pool for pool in found["subscriptions"]}
         for key, failures in (("silent.com", (0, 0, 1)), ("closing.com", (0, 2, 0)), ("foo.com", (0, 0, 0))):
             for one in (pools[key], pools[key]["nodes"][0]):
                 assert (one["connect_failures"], one["unanswered"], one["timeouts"]) == failures
                 assert one["failcnt"] == sum(failures)
-        worker = found["workers"][0]
+        worker = found["router_workers"][0]
         assert (worker["connect_failures"], worker["unanswered"], worker["timeouts"]) == (1, 2, 1)
         assert worker["requests"] == 7 and worker["failcnt"] == 4
         for one, connected, answered in (
@@ -251,6 +257,30 @@ def test_key_by_key_with_the_original(original, node):
         (their_pool,), (our_pool,) = theirs["subscriptions"], ours["subscriptions"]
         same(their_pool, our_pool, {"nodes"})
         same(their_pool["nodes"][0], our_pool["nodes"][0], {"last_check"})
+
+
+def test_uwsgitop_shows_what_it_does_of_the_original(uwsgi, uwsgitop, node):
+    """Its first lines; the application workers that it has a table for are not what a router has."""
+    stats = free_port("127.0.0.1")
+    options = (f"--fastrouter={free_port('127.0.0.1')}", f"--fastrouter-stats={stats}")
+    server = f"--fastrouter-subscription-server={free_port('127.0.0.1', socket.SOCK_DGRAM)}"
+    with Program(uwsgi, "--master", *options, server) as original, stats_router() as router:
+        original.wait_for("stats server enabled")
+        router.announce("foo.com", node.address)
+        request(router.address)
+        for address in (stats, address_of(router)):
+            terminal, end = pty.openpty()
+            fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 200, 0, 0))
+            streams = {"stdin": end, "stdout": end, "stderr": end, "env": {**os.environ, "TERM": "xterm"}}
+            with subprocess.Popen([uwsgitop, address], start_new_session=True, **streams) as top:
+                os.close(end)
+                shown = bytearray()
+                while b"masterpid: " not in shown:
+                    shown += os.read(terminal, 65536)
+                os.write(terminal, b"q")
+                assert top.wait(LIMIT) == 0, shown
+            os.close(terminal)
+            assert b"Traceback" not in shown and b"node: 127.0.0.1 - cwd: " in shown
 
 
 def test_over_http_and_minified(node):
