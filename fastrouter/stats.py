@@ -13,6 +13,7 @@ from fastrouter.census import Census
 from fastrouter.shared import NodeRecord, SharedState
 from fastrouter.subscription import Reason, pool_hash
 from fastrouter.text import to_text
+from fastrouter.unserved import unserved_keys
 
 __all__ = ["SECOND", "TIME_BUCKETS", "counted", "is_leaving", "is_resting", "snapshot"]
 
@@ -52,6 +53,7 @@ def snapshot(
         "accepted": sum(state.worker_cells(row)[Worker.ACCEPTED] for row in range(state.layout.rows)),
         "errors": sum(state.worker_cells(row)[Worker.ERRORS] for row in range(state.layout.rows)),
         "errors_by_kind": _kinds(state, range(state.layout.rows)),
+        "unserved_keys": unserved_keys(state),
         "time_buckets": list(TIME_BUCKETS),
         "announcements": {
             "accepted": cells[Table.ACCEPTED],

@@ -19,7 +19,6 @@ from workers.answers import (
     FAILED,
     GONE,
     NO_ANSWER,
-    NO_NODE,
     TOO_LATE,
     UNAVAILABLE,
     answer,
@@ -190,7 +189,7 @@ class Session:
             node = next(nodes, None)
             if node is None:
                 if full is None:
-                    return problem or (UNAVAILABLE if router.knows(self.key) else NO_NODE)
+                    return problem or router.no_node(self.key)
                 queued_at = router.seconds if queued_at < 0 else queued_at
                 if not (yield from self._wait_for_room(full.key, queued_at)):
                     return UNAVAILABLE
