@@ -1,19 +1,24 @@
 """The commands that look into a router: fastrouter-top, fastrouter-explain, fastrouter-doctor."""
 
 import dataclasses
+import fcntl
 import json
 import os
 import pty
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import termios
 import threading
+import time
 
 import pytest
 from harness import (
     BIN,
+    LIMIT,
     MASTER,
     ROOT,
     FakeNode,
@@ -201,7 +206,7 @@ def test_top_goes_on_after_a_reload_and_ends_with_the_router(node):
                 while not re.search(pattern, said):
                     said.extend(os.read(terminal, 65536))
 
-            wait_for(rb"1 announced nodes")
+            wait_for(rb"1 key, 1 announced node, 1 announcement, 0 refused")
             router.process.send_signal(signal.SIGHUP)
             router.wait_for("^ready$", 2)
             router.announce("bar.com", node.address)
@@ -441,10 +446,100 @@ def test_top_in_a_terminal(node, kind):
         os.close(terminal)
 
 
+class Terminal:
+    """fastrouter-top in a terminal of its own."""
+
+    def __init__(self, *arguments, columns=80, lines=24):
+        self._terminal, self._end = pty.openpty()
+        self.attributes = termios.tcgetattr(self._end)
+        fcntl.ioctl(self._end, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        streams = {"stdin": self._end, "stdout": self._end, "stderr": self._end}
+        environment = {**os.environ, "TERM": "xterm"}
+        environment.pop("COLUMNS", None)
+        command = [str(BIN / "fastrouter-top"), *arguments]
+        self._top = subprocess.Popen(command, start_new_session=True, env=environment, **streams)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self._top.kill()
+        self._top.wait()
+        os.close(self._end)
+        os.close(self._terminal)
+
+    def wait_for(self, *texts, without="\0"):
+        """The next screen that has all of the texts, and not the other one."""
+        said, deadline = "", time.monotonic() + LIMIT
+        while time.monotonic() < deadline:
+            said += os.read(self._terminal, 65536).decode("utf-8", "replace")
+            for screen in said.split("\x1b[H")[1:-1]:  # whole ones
+                screen = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen)
+                if all(text in screen for text in texts) and without not in screen:
+                    return screen
+        raise AssertionError(f"no screen with {texts} in:\n{said}")
+
+    def press(self, keys):
+        os.write(self._terminal, keys.encode())
+
+    def end(self):
+        """The exit code; the terminal is as it was."""
+        code = self._top.wait(LIMIT)
+        assert termios.tcgetattr(self._end) == self.attributes
+        return code
+
+
+def test_top_obeys_keys(nodes):
+    with subscription_router() as router:
+        router.announce("bar.com", nodes[0].address)
+        router.announce("foo.com", nodes[1].address)
+        request(router.address, "http://nobody.com/")
+        with Terminal(f"--pid={router.pid}") as top:
+            screen = top.wait_for("bar.com", "foo.com", "q quit, ? help, / filter", "sorted by requests")
+            assert "2 keys, 2 announced nodes, 2 announcements" in screen
+            assert "requests without a node: nobody.com (1)" in screen
+            assert "4 columns hidden: widen to 100" in screen and "p99" in screen
+            top.press("?")
+            top.wait_for("show only keys and nodes", without="foo.com")
+            top.press("q")
+            top.wait_for("foo.com", without="show only keys")
+            top.press("/barx\x7f")
+            top.wait_for("filter: bar_", without="foo.com")
+            top.press("\n")
+            top.wait_for("filter: bar (Esc ends it)", without="foo.com")
+            top.press("\x1b")
+            top.wait_for("foo.com", "q quit")
+            top.press(f"/{nodes[1].address}\n")
+            top.wait_for("foo.com", without="bar.com")
+            top.press("\x1b[A")  # an arrow is no Esc
+            for key, name in (("a", "active"), ("f", "failures"), ("k", "key"), ("r", "requests")):
+                top.press(key)
+                top.wait_for(f"sorted by {name}", "foo.com", without="bar.com")
+            top.press("q")
+            assert top.end() == 0
+
+
+def test_top_says_what_a_narrow_terminal_hides(node):
+    with subscription_router() as router:
+        router.announce("foo.com", node.address)
+        for columns, said in (
+            (59, "7 columns hidden: widen to 100"),
+            (99, "4 columns hidden"),
+            (100, "q quit"),
+        ):
+            with Terminal(f"--pid={router.pid}", columns=columns) as top:
+                screen = top.wait_for("foo.com", said)
+                assert ("hidden" in screen) is (columns < 100)
+                top.press("q")
+                assert top.end() == 0
+
+
 def test_top_of_what_is_no_router(tmp_path):
     sock, dead = refusing_address()
     with sock:
-        assert "Connection refused" in run("top", "--once", dead).stderr
+        assert run("top", "--once", dead).stderr == (
+            f"fastrouter-top: cannot read figures from the stats server at {dead}: Connection refused\n"
+        )
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def answer():
