@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from fastrouter.address import AddressError, parse_node
 from fastrouter.packet import encode
+from fastrouter.text import in_words
 
 __all__ = ["main", "request_packet"]
 
@@ -33,11 +34,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         family, sockaddr = parse_node(chosen.address)
         with socket.socket(family, socket.SOCK_STREAM) as sock:
             sock.settimeout(chosen.timeout)
+            doing = f"cannot connect to {chosen.address}"
             sock.connect(sockaddr)
+            doing = f"no answer from {chosen.address}"
             sock.sendall(request_packet(chosen.method, chosen.url, body, extra) + body)
             size = _copy(sock)
-    except (AddressError, OSError) as error:
-        print(f"fastrouter-request: {chosen.address}: {error}", file=sys.stderr)
+    except AddressError as error:
+        print(f"fastrouter-request: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"fastrouter-request: {doing}: {in_words(error)}", file=sys.stderr)
         return 1
     if not size:
         print(f"fastrouter-request: {chosen.address} closed without an answer", file=sys.stderr)

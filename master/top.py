@@ -20,6 +20,7 @@ from fastrouter.census import Census
 from fastrouter.config.pairs import ConfigError
 from fastrouter.options import TopOptions
 from fastrouter.stats import snapshot
+from fastrouter.text import in_words
 from master.live import LiveError, attach
 from master.tool import run_tool
 from master.topview import Figures, View
@@ -91,7 +92,7 @@ def _remote(address: str) -> Callable[[], Figures]:
                 while chunk := sock.recv(1 << 20):
                     data += chunk
         except OSError as error:
-            reason = error.strerror or error
+            reason = in_words(error)
             raise LiveError(f"cannot read figures from the stats server at {address}: {reason}") from None
         found = json.loads(data[max(data.find(b"{"), 0) :])
         if "time_buckets" not in found:

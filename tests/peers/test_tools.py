@@ -86,9 +86,23 @@ def test_explaining_an_announced_key(nodes):
         assert answered == {nodes[0].address, nodes[1].address}
         steps = explain(router, "nobody.com", code=1)
         assert texts(steps, "looked up") == ["nobody.com: nobody has announced it, or all have gone"]
-        assert texts(steps, "outcome") == ["closed: there is no node for this key (404)"]
+        assert texts(steps, "outcome") == ["closed: there is no node for this key"]
         steps = explain(router, "foo.com", "--key=" + "k" * 256, code=1)
         assert texts(steps, "key") == ["(none) (a name of more than 255 bytes is none)"]
+
+
+def test_explaining_what_clients_are_told(node):
+    """A status where the router answers errors; where not, nothing."""
+    for options, words in ((["--fastrouter-answer-errors"], "answered with"), ([], "closed")):
+        with subscription_router(*options) as router:
+            router.announce("foo.com", node.address)
+            router.unsubscribe("foo.com", node.address)
+            for key, status, why in (
+                ("nobody.com", 404, "there is no node for this key"),
+                ("k" * 256, 400, "a request without a key is none"),
+            ):
+                said = f"{words} {status}" if options else words
+                assert texts(explain(router, key, code=1), "outcome") == [f"{said}: {why}"]
 
 
 def test_explaining_how_a_node_is_asked(tmp_path):
@@ -233,7 +247,7 @@ def test_explaining_what_is_left_out_and_passed_over():
             assert all(
                 text.endswith("1 of 1 requests, full: passed over") for text in texts(steps, "candidates")
             )
-            assert texts(steps, "outcome") == ["waits for room for 3 s at most, then 503"]
+            assert texts(steps, "outcome") == ["waits for room for 3 s at most, then is closed"]
             router.unsubscribe("foo.com", leaving.address)
             steps = explain(router, "foo.com", code=1)
             assert texts(steps, "left out") == [f"{leaving.address}: is leaving, and has 1 requests left"]
@@ -281,9 +295,7 @@ def test_explaining_every_other_way(tmp_path, nodes, app_file):
     base = "--fastrouter=127.0.0.1:0"
     with Router(base, f"--fastrouter-use-base={tmp_path}/") as router:
         assert texts(explain(router, "foo.com"), "outcome") == [f"goes to {tmp_path}/foo.com"]
-        assert texts(explain(router, "..", code=1), "outcome") == [
-            "closed: there is no node for this key (404)"
-        ]
+        assert texts(explain(router, "..", code=1), "outcome") == ["closed: there is no node for this key"]
     caching = (base, "--cache=10", f"--add-cache-item=foo.com={nodes[0].address}", "--fastrouter-use-cache")
     with Router(*caching) as router:
         for _ in range(3):
@@ -381,6 +393,26 @@ def test_which_router_beside_masters_that_route_nothing(tmp_path, app_file, node
                 assert f"{router.pid} (root: {routing})" in found.stderr
                 assert f"{other.pid} (root: no file)" in found.stderr
                 assert str(app) not in found.stderr
+
+
+def test_commands_say_what_they_tried_and_where(tmp_path):
+    sock, dead = refusing_address()
+    with sock:
+        assert (
+            run("request", dead).stderr
+            == f"fastrouter-request: cannot connect to {dead}: Connection refused\n"
+        )
+        assert run("request", tmp_path / "none.sock").stderr == (
+            f"fastrouter-request: cannot connect to {tmp_path}/none.sock: No such file or directory\n"
+        )
+    with FakeNode(lambda connection, number: connection.recv(1 << 16) and connection.recv(1)) as silent:
+        found = run("request", "-t", "0.1", silent.address)
+        assert found.stderr == f"fastrouter-request: no answer from {silent.address}: timed out\n"
+    server = tmp_path / "server.sock"
+    with FakeNode() as node:
+        announced = (f"--subscribe-to={server}:foo.com", f"--address={node.address}")
+        with Program(BIN / "fastrouter-subscribe", *announced) as program:
+            program.wait_for(f"cannot announce foo.com to {server}: No such file or directory$")
 
 
 def test_top_once(node):
