@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import termios
 from contextlib import ExitStack
 from dataclasses import replace
@@ -26,6 +27,7 @@ from harness import (
     Router,
     in_threads,
     load,
+    read_request,
     request,
     subscription_router,
     wait_until,
@@ -350,6 +352,37 @@ def test_ping(uwsgi, app):
                 assert request(router.address, HTTP_HOST="bar.com").endswith(b"served")
             wait_until(lambda: mute.connections > 1, "two pings")
             assert "foo.com => new node" not in router.output
+
+
+@pytest.mark.parametrize("options", [(), ("--ping",)], ids=["accepting", "ping"])
+@pytest.mark.parametrize("server", ["gunicorn", "http.server", "waitress"])
+def test_an_http_server_is_not_announced(app, server, options):
+    """Its users would have status 400, or wait."""
+    port = a_port()
+    command = {
+        "gunicorn": (GUNICORN, "--bind", f"127.0.0.1:{port}", "--no-control-socket", "app:application"),
+        "waitress": (BIN / "waitress-serve", f"--listen=127.0.0.1:{port}", "app:application"),
+        "http.server": (sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)),
+    }[server]
+    with subscription_router() as router, subscribed(router, app, port, command, *options) as program:
+        program.wait_for(f"127.0.0.1:{port} is not announced: it speaks HTTP, not uwsgi")
+        assert program.stop() in (0, 128 + signal.SIGTERM)
+        assert "foo.com => new node" not in router.output
+        assert sum("speaks HTTP" in line for line in program.lines) == 1
+
+
+def test_servers_that_take_a_greeting_for_a_request_are_announced():
+    """Whatever they answer: a status of their application, nothing, or that they do not know it."""
+
+    def wrong(connection, number):
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+
+    with FakeNode(wrong) as one, FakeNode() as two, FakeNode(lambda connection, number: None) as three:
+        with subscription_router() as router:
+            for node in (one, two, three):
+                with announcing(router, "--key=foo.com", f"--address={node.address}", "--check-timeout=1"):
+                    router.wait_for(f"foo.com => new node: {node.address}")
 
 
 def test_our_own_application_answers_pings(app):
