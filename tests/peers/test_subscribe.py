@@ -163,7 +163,7 @@ def test_a_program_that_dies_is_taken_back_at_once(app):
         (child,) = psutil.Process(program.pid).children()
         for process in [child, *child.children(recursive=True)]:
             process.kill()
-        router.wait_for("foo.com => marking .* as failed$")
+        router.wait_for("foo.com => .* has left")
         assert program.wait() == 137
 
 
@@ -182,7 +182,7 @@ def test_impatience(app):
         with subscribed(router, app, port, ("sleep", "600"), "--drain=600", "--shared") as program:
             router.wait_for("foo.com => new node")
             program.process.send_signal(signal.SIGTERM)
-            router.wait_for("no more requests|marking")
+            router.wait_for("no more requests|has left")
             program.process.send_signal(signal.SIGTERM)
             assert program.wait() == 128 + signal.SIGTERM
 
@@ -280,7 +280,7 @@ def test_something_that_runs_already(tmp_path):
                 with FakeNode(port=port) as node:
                     router.wait_for("foo.com => new node", count)
                     assert request(router.address).endswith(node.address.encode())
-                router.wait_for("foo.com => marking .* as failed$", count)
+                router.wait_for("foo.com => .* has left", count)
                 program.wait_for("is down", count)
             assert program.stop() == 0
 
@@ -426,11 +426,11 @@ def test_everything_that_subscribe2_says(tmp_path):
             mapping.write_text("b.com\nc.com\n")
             for router in (first, second):
                 router.wait_for("c.com => new node")
-                router.wait_for("a.com => marking .* as failed$")
+                router.wait_for("a.com => .* has left")
             assert program.stop() == 0
             for router in (first, second):
                 for key in ("foo.com", "b.com", "c.com"):
-                    router.wait_for(f"{key} => marking .* as failed$|{key} => no more requests")
+                    router.wait_for(f"{key} => .* has left|{key} => no more requests")
 
 
 @pytest.mark.parametrize("digest", ["SHA256", "ED25519"])
@@ -576,5 +576,5 @@ def test_an_embedded_announcer(tmp_path):
         router.wait_for("foo.com => new node")
         assert request(router.address).endswith(node.address.encode())
         program.communicate(timeout=LIMIT)
-        router.wait_for("foo.com => no more requests|foo.com => marking .* as failed$")
+        router.wait_for("foo.com => no more requests|foo.com => .* has left")
         assert "no announce received" not in router.output
