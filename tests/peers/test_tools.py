@@ -30,6 +30,7 @@ from harness import (
     read_all,
     refusing_address,
     request,
+    router_to,
     send_announcement,
     subscription_router,
     wait_until,
@@ -39,6 +40,7 @@ from fastrouter.client import request_packet
 from fastrouter.options import Options
 from fastrouter.shared import FORMAT
 from fastrouter.subscription import Announcement
+from master.live import LiveError, attach
 
 
 def run(name, *arguments, **extra):
@@ -368,31 +370,30 @@ def test_which_router(tmp_path, node):
     assert "expected HOST" in run("explain").stderr and run("explain", "--help").returncode == 0
 
 
-def test_which_router_beside_masters_that_route_nothing(tmp_path, app_file, node):
+def test_which_router_beside_masters_that_route_nothing(tmp_path, app_file, node, monkeypatch):
     """As in the README: a router, and an instance that announces itself and routes nothing."""
     app, routing = tmp_path / "app.ini", tmp_path / "router.ini"
     app.write_text(f"[uwsgi]\nsocket = 127.0.0.1:0\nwsgi-file = {app_file}\n")
     routing.write_text(f"[uwsgi]\nfastrouter = 127.0.0.1:0\nfastrouter-to = {node.address}\n")
-    with Program(MASTER, app) as instance:
+    there: list[int] = []  # other tests may have their routers at the same time
+    monkeypatch.setattr("psutil.pids", lambda: there)
+    with Program(MASTER, app) as instance, Router(routing) as router, router_to(node) as other:
         instance.wait_for("^ready$")
-        for which in ([], [f"--pid={instance.pid}"]):
-            for tool, *words in (("explain", "foo.com"), ("top", "--once")):
-                found = run(tool, *words, *which)
-                assert found.returncode == 2
-                assert found.stderr == (
-                    f"fastrouter-{tool}: no router is configured in fastrouter-master"
-                    f" {instance.pid} (root: {app})\n"
-                )
-        with Router(routing) as router:
-            found = run("explain", "foo.com")
-            assert found.returncode == 0 and f"pid {router.pid}, {router.address}" in found.stdout
-            assert f"pid {router.pid}, {router.address}" in run("top", "--once").stdout
-            with Router("--fastrouter=127.0.0.1:0", f"--fastrouter-to={node.address}") as other:
-                found = run("explain", "foo.com")
-                assert found.returncode == 2
-                assert f"{router.pid} (root: {routing})" in found.stderr
-                assert f"{other.pid} (root: no file)" in found.stderr
-                assert str(app) not in found.stderr
+        none = f"no router is configured in fastrouter-master {instance.pid} (root: {app})"
+        for tool, *words in (("explain", "foo.com"), ("top", "--once")):
+            found = run(tool, *words, f"--pid={instance.pid}")
+            assert (found.returncode, found.stderr) == (2, f"fastrouter-{tool}: {none}\n")
+        there[:] = [instance.pid]
+        with pytest.raises(LiveError, match=re.escape(none)):
+            attach()
+        there[:] = [instance.pid, router.pid]
+        live = attach()
+        live.close()
+        assert live.pid == router.pid
+        there[:] = [instance.pid, router.pid, other.pid]
+        listed = f"--pid: {router.pid} (root: {routing}), {other.pid} (root: no file)"
+        with pytest.raises(LiveError, match=re.escape(listed) + "$"):
+            attach()
 
 
 def test_commands_say_what_they_tried_and_where(tmp_path):
