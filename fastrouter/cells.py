@@ -9,12 +9,14 @@ __all__ = [
     "HEADER_CELLS",
     "HISTOGRAMS",
     "SLOT_CELLS",
+    "UNSERVED",
     "WORKER_CELLS",
     "App",
     "Counter",
     "Histogram",
     "Slot",
     "Table",
+    "Unserved",
     "Worker",
 ]
 
@@ -67,6 +69,18 @@ ERROR_KINDS = ("bad_request", "no_node", "failed", "no_answer", "unavailable", "
 """Of sessions that ended otherwise than they should: the request was none, nobody has the key, the router
 could not do its part, the node closed without an answer, no node could be reached or had room, the node gave
 no answer in time, the client or the node broke off."""
+
+
+UNSERVED: Final = 32
+"""Keys without a node that are remembered for each router worker."""
+
+
+class Unserved:
+    """Cells of one such key, written by the router worker that was asked for it."""
+
+    SEQUENCE: Final = 0
+    REQUESTS: Final = 1
+    END: Final = 2
 
 
 class App:

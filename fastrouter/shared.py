@@ -18,9 +18,11 @@ from fastrouter.cells import (
     HEADER_CELLS,
     HISTOGRAMS,
     SLOT_CELLS,
+    UNSERVED,
     WORKER_CELLS,
     Counter,
     Slot,
+    Unserved,
 )
 from fastrouter.halves import HEAD, Halves
 from fastrouter.memfd import shared_memory
@@ -39,7 +41,7 @@ __all__ = [
     "read_whole",
 ]
 
-FORMAT = 3
+FORMAT = 4
 """Of everything that follows; a program that is loaded anew takes over only what it understands."""
 
 
@@ -51,6 +53,8 @@ _MAX_RESOLVED = 64
 
 _HALF = 704
 """Bytes for one record: its head, a key and an address of at most 255 bytes each, names, some to grow."""
+_KEY_HALF = HEAD.size + 256
+"""Bytes for one key that has no node."""
 assert HEAD.size + _RECORD_HEAD.size + 2 * 255 + MAX_ALGORITHM + _MAX_RESOLVED <= _HALF
 
 
@@ -209,6 +213,10 @@ class Layout:
     def histograms_at(self) -> int:
         return self.counters_at + self.rows * self.slots * COUNTERS
 
+    @property
+    def unserved_at(self) -> int:
+        return self.histograms_at + self.rows * self.slots * HISTOGRAMS
+
     def slot_cell(self, slot: int, cell: int = 0) -> int:
         """Where a slot's cell is."""
         return self.slots_at + slot * SLOT_CELLS + cell
@@ -216,12 +224,17 @@ class Layout:
     @property
     def records_at(self) -> int:
         """In bytes."""
-        return 8 * (self.histograms_at + self.rows * self.slots * HISTOGRAMS)
+        return 8 * (self.unserved_at + self.workers * UNSERVED * Unserved.END)
+
+    @property
+    def keys_at(self) -> int:
+        """In bytes: of keys that have no node."""
+        return self.records_at + 2 * _HALF * self.slots
 
     @property
     def size(self) -> int:
         """In bytes. Pages that are never touched cost nothing."""
-        return self.records_at + 2 * _HALF * self.slots
+        return self.keys_at + 2 * _KEY_HALF * UNSERVED * self.workers
 
 
 _NO_TIMES = memoryview(bytes(8 * HISTOGRAMS)).cast("Q")
@@ -256,7 +269,8 @@ class SharedState:
         )
         whole = memoryview(self._memory)
         self.cells = whole[: layout.records_at].cast("Q")
-        self._records = whole[layout.records_at :]
+        self._records = whole[layout.records_at : layout.keys_at]
+        self._keys = whole[layout.keys_at :]
         first = layout.slot_cell(0, Slot.SEQUENCE)
         self._halves = Halves(self._records, _HALF, self.cells, first, SLOT_CELLS)
 
@@ -268,6 +282,7 @@ class SharedState:
         """Give the mapping back. Nothing may hold a view of it any more."""
         self.cells.release()
         self._records.release()
+        self._keys.release()
         self._memory.close()
         os.close(self.fd)
 
@@ -287,6 +302,15 @@ class SharedState:
         size = self.layout.slots * HISTOGRAMS
         at = self.layout.histograms_at + worker * size
         return self.cells[at : at + size]
+
+    def unserved(self, worker: int) -> tuple[Halves, memoryview]:
+        """The keys without a node that one worker was asked for, and Unserved's cells of each."""
+        size = UNSERVED * Unserved.END
+        at = self.layout.unserved_at + worker * size
+        cells = self.cells[at : at + size]
+        room = 2 * _KEY_HALF * UNSERVED
+        keys = self._keys[worker * room : (worker + 1) * room]
+        return Halves(keys, _KEY_HALF, cells, Unserved.SEQUENCE, Unserved.END), cells
 
     def total(self, slot: int, counter: int) -> int:
         """One counter of one node, summed over all router workers, former ones included."""
@@ -335,3 +359,11 @@ class SharedState:
         """The record in a slot, whole, or None when the slot is empty, or there is no such slot."""
         record = self._halves.read(slot) if slot < self.layout.slots else b""
         return _decode(record) if len(record) >= _RECORD_HEAD.size else None
+
+    def place(self, slot: int) -> tuple[int, bytes] | None:
+        """Order and key of the record in a slot, which are had sooner than the whole of it."""
+        record = self._halves.read(slot) if slot < self.layout.slots else b""
+        if len(record) < _RECORD_HEAD.size:
+            return None
+        _, order, _, _, _, key_size, *_ = _RECORD_HEAD.unpack_from(record)
+        return order, record[_RECORD_HEAD.size : _RECORD_HEAD.size + key_size]

@@ -1,34 +1,43 @@
 """The figures of a router, over all of its workers: those of uWSGI's stats server, and more."""
 
 import os
+import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
 from fastrouter import __version__
 from fastrouter.cells import COUNTERS, ERROR_KINDS, HISTOGRAMS, Counter, Histogram, Slot, Table, Worker
+from fastrouter.census import Census
 from fastrouter.place import current_directory
 from fastrouter.shared import NodeRecord, SharedState
 from fastrouter.subscription import Reason, pool_hash
 from fastrouter.text import to_text
+from fastrouter.unserved import unserved_keys
 
-__all__ = ["snapshot"]
+__all__ = ["SECOND", "TIME_BUCKETS", "counted", "is_leaving", "is_resting", "snapshot"]
 
-_SECOND = 1_000_000_000
+SECOND = 1_000_000_000
+"""In nanoseconds."""
+
+TIME_BUCKETS = tuple((Histogram.FIRST << bucket) / SECOND for bucket in range(Histogram.BUCKETS - 1))
+"""Upper bounds in seconds; one more bucket has the rest."""
 
 
 def snapshot(
-    state: SharedState, sockets: Sequence[str], first_slot: int, configured: Sequence[str]
+    state: SharedState, sockets: Sequence[str], census: Census, configured: Sequence[str], most: int
 ) -> dict[str, Any]:
-    """Everything that is counted, now.
+    """Everything that is counted, now; subscriptions are an iterator, and are counted while it is read.
 
     sockets are the addresses that the router is bound to, configured those of its static nodes, which have
-    the first slots; first_slot is the first one of announced nodes.
+    the first slots; most is the number of announced nodes to be told of.
     """
+    census.take()
     cells = state.cells
-    used = max(cells[Table.SLOTS_USED], first_slot)
+    used = max(cells[Table.SLOTS_USED], census.first_slot)
     workers = [_worker(state, number, used) for number in range(state.layout.workers)]
+    listed = census.first(most)
     return {
         "version": __version__,
         "pid": os.getppid(),
@@ -37,18 +46,22 @@ def snapshot(
         "cwd": current_directory(),
         "active_sessions": sum(worker["sessions"] for worker in workers),
         "fastrouter": list(sockets),
-        "subscriptions": list(_pools(state, first_slot)),
+        "pools": len(census.pools),
+        "announced_nodes": census.nodes,
+        "nodes_left_out": census.nodes - sum(map(len, listed.values())),
+        "subscriptions": _pools(state, listed),
         "cheap": int(all(worker["cheap"] for worker in workers)),
         "accepted": sum(state.worker_cells(row)[Worker.ACCEPTED] for row in range(state.layout.rows)),
         "errors": sum(state.worker_cells(row)[Worker.ERRORS] for row in range(state.layout.rows)),
         "errors_by_kind": _kinds(state, range(state.layout.rows)),
-        "time_buckets": [(Histogram.FIRST << bucket) / _SECOND for bucket in range(Histogram.BUCKETS - 1)],
+        "unserved_keys": unserved_keys(state),
+        "time_buckets": list(TIME_BUCKETS),
         "announcements": {
             "accepted": cells[Table.ACCEPTED],
             "refused": {reason.name.lower(): cells[Table.REFUSED + reason] for reason in Reason},
         },
         "nodes": [_node(state, slot, name) for slot, name in enumerate(configured)],
-        "workers": workers,
+        "router_workers": workers,
     }
 
 
@@ -61,9 +74,8 @@ def _kinds(state: SharedState, rows: Iterable[int]) -> dict[str, int]:
 def _worker(state: SharedState, number: int, slots: int) -> dict[str, Any]:
     """What one router worker counts, of all nodes together, which are in so many slots."""
     cells = state.worker_cells(number)
-    counters, times = state.counters(number), state.histograms(number)
-    sums = {name: sum(counters[at : slots * COUNTERS : COUNTERS]) for name, at in _COUNTERS.items()}
-    rows = [times[at : slots * HISTOGRAMS : HISTOGRAMS] for at in range(HISTOGRAMS)]
+    counters = _sums(state.counters(number)[: slots * COUNTERS], COUNTERS)
+    times = _sums(state.histograms(number)[: slots * HISTOGRAMS], HISTOGRAMS)
     return {
         "id": number + 1,
         "accepted": cells[Worker.ACCEPTED],
@@ -72,20 +84,35 @@ def _worker(state: SharedState, number: int, slots: int) -> dict[str, Any]:
         "errors_by_kind": _kinds(state, [number]),
         "cheap": cells[Worker.CHEAP],
         "distrusted_nodes": cells[Worker.SURPLUS],
-        **_with_connect_failures(sums),
-        **_times([sum(row) for row in rows]),
+        **_with_connect_failures({name: counters[at] for name, (at, _) in _COUNTERS.items()}),
+        **_times(times),
     }
 
 
-_COUNTERS = {
-    "requests": Counter.REQUESTS,
-    "tx": Counter.TX,
-    "rx": Counter.RX,
-    "ref": Counter.ACTIVE,
-    "failcnt": Counter.FAILURES,
-    "unanswered": Counter.UNANSWERED,
-    "timeouts": Counter.TIMEOUTS,
+def _sums(cells: memoryview, width: int) -> Sequence[int]:
+    """The sum of each column of a table. A row is added as one long number: none of its cells overflows."""
+    data, size = cells.cast("B"), 8 * width
+    rows = (int.from_bytes(data[at : at + size], sys.byteorder) for at in range(0, len(data), size))
+    return memoryview(sum(rows).to_bytes(size, sys.byteorder)).cast("Q")
+
+
+_COUNTERS: dict[str, tuple[int, int | None]] = {
+    "requests": (Counter.REQUESTS, Slot.REQUESTS_BEFORE),
+    "tx": (Counter.TX, Slot.TX_BEFORE),
+    "rx": (Counter.RX, Slot.RX_BEFORE),
+    "ref": (Counter.ACTIVE, None),
+    "failcnt": (Counter.FAILURES, Slot.FAILURES_BEFORE),
+    "unanswered": (Counter.UNANSWERED, Slot.UNANSWERED_BEFORE),
+    "timeouts": (Counter.TIMEOUTS, Slot.TIMEOUTS_BEFORE),
 }
+"""Where it is counted, and what had been counted there when the node joined."""
+
+
+def counted(state: SharedState, slot: int, name: str) -> int:
+    """One of the counters of a node, since it joined."""
+    counter, before = _COUNTERS[name]
+    total = state.total(slot, counter)
+    return total if before is None else total - int(state.cells[state.slot_cell(slot, before)])
 
 
 def _with_connect_failures(figures: dict[str, Any]) -> dict[str, Any]:
@@ -101,21 +128,17 @@ def _times(cells: Sequence[int]) -> dict[str, Any]:
         counts = list(cells[at : at + Histogram.BUCKETS])
         while counts and not counts[-1]:
             counts.pop()
-        found[name] = {"sum": cells[at + Histogram.SUM] / _SECOND, "counts": counts}
+        found[name] = {"sum": cells[at + Histogram.SUM] / SECOND, "counts": counts}
     return found
 
 
-def _pools(state: SharedState, first_slot: int) -> Iterator[dict[str, Any]]:
-    """In the order of their first announcements, and so their nodes."""
-    found: list[tuple[NodeRecord, int]] = []
-    for slot in range(first_slot, state.cells[Table.SLOTS_USED]):
-        record = state.read(slot)
-        if record is not None:
-            found.append((record, slot))
-    pools: dict[bytes, list[dict[str, Any]]] = {}
-    for record, slot in sorted(found, key=lambda one: one[0].order):
-        pools.setdefault(record.key, []).append(_announced(state, slot, record))
-    for key, nodes in pools.items():
+def _pools(state: SharedState, pools: Mapping[bytes, Sequence[int]]) -> Iterator[dict[str, Any]]:
+    for key, slots in pools.items():
+        records = [(slot, state.read(slot)) for slot in slots]
+        # Another one may have come to its place by the time that it is its turn.
+        nodes = [_announced(state, slot, record) for slot, record in records if record and record.key == key]
+        if not nodes:
+            continue
         yield {
             "key": to_text(key),
             "hash": pool_hash(to_text(key)),
@@ -144,7 +167,7 @@ def _announced(state: SharedState, slot: int, record: NodeRecord) -> dict[str, A
         "name": node.pop("name"),
         "modifier1": record.modifier1,
         "modifier2": record.modifier2,
-        "last_check": (time.time_ns() - silent) // _SECOND,
+        "last_check": (time.time_ns() - silent) // SECOND,
         "pid": 0,
         "uid": 0,
         "gid": 0,
@@ -158,7 +181,7 @@ def _announced(state: SharedState, slot: int, record: NodeRecord) -> dict[str, A
         "wrr": 0,
         "ref": node.pop("ref"),
         "failcnt": node.pop("failcnt"),
-        "death_mark": int(record.draining or cells[cell + Slot.MARK] == record.id),
+        "death_mark": int(is_leaving(state, slot, record.id, record.draining)),
         **node,
         "backup": record.backup,
         "algo": to_text(record.algorithm),
@@ -170,21 +193,20 @@ def _announced(state: SharedState, slot: int, record: NodeRecord) -> dict[str, A
 
 def _node(state: SharedState, slot: int, name: str) -> dict[str, Any]:
     """What is counted of every node, since it joined."""
-    cells, cell = state.cells, state.slot_cell(slot, 0)
-    until = cells[cell + Slot.REST]
-    before = {
-        "requests": Slot.REQUESTS_BEFORE,
-        "tx": Slot.TX_BEFORE,
-        "rx": Slot.RX_BEFORE,
-        "failcnt": Slot.FAILURES_BEFORE,
-        "unanswered": Slot.UNANSWERED_BEFORE,
-        "timeouts": Slot.TIMEOUTS_BEFORE,
-    }
-    counted = {name: state.total(slot, counter) for name, counter in _COUNTERS.items()}
-    counted |= {name: counted[name] - cells[cell + at] for name, at in before.items()}
+    figures = {figure: counted(state, slot, figure) for figure in _COUNTERS}
     return {
         "name": name,
-        **_with_connect_failures(counted),
-        "resting": until > time.monotonic_ns(),
+        **_with_connect_failures(figures),
+        "resting": is_resting(state, slot),
         **_times(state.times(slot)),
     }
+
+
+def is_resting(state: SharedState, slot: int) -> bool:
+    """Whether a node rests after failures."""
+    return int(state.cells[state.slot_cell(slot, Slot.REST)]) > time.monotonic_ns()
+
+
+def is_leaving(state: SharedState, slot: int, id_: int, draining: bool) -> bool:
+    """Whether an announced node gets no more requests: it drains, or could not be reached."""
+    return draining or state.cells[state.slot_cell(slot, Slot.MARK)] == id_

@@ -1,6 +1,6 @@
 """Keys and addresses are bytes on the wire and text in configurations; any bytes survive both ways."""
 
-__all__ = ["printable", "to_bytes", "to_text"]
+__all__ = ["in_words", "printable", "to_bytes", "to_text"]
 
 
 def to_text(value: bytes) -> str:
@@ -17,3 +17,10 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def in_words(error: Exception) -> str:
+    """What went wrong: of an OSError, without its number, and with the file that it is about."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror

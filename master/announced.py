@@ -11,7 +11,7 @@ from functools import partial
 from fastrouter.options import SubscribeOptions
 from fastrouter.subscriber import Subscription
 from fastrouter.subscription import Announcement
-from master.checks import Checks
+from master.checks import Checks, trouble
 from workers.announcer import Announcer
 from workers.announcing import Transmitter
 from workers.loop import Event, Loop
@@ -50,7 +50,10 @@ class Announced:
         self._loop = Loop(self._tick)
         self._resolver = Resolver(self._loop, lambda host: self._has_changed())
         addresses = {subscription.address for subscription in subscriptions}
-        self._checks = Checks(self._loop, addresses, options.ping, options.check_timeout, self._has_changed)
+        check = partial(_check, options)
+        self._checks = Checks(self._loop, addresses, check, self._has_changed)
+        # Who takes clients or keeps connections knows this program, and might take a greeting amiss.
+        self._greets = not (options.fd_passing or options.keepalive)
         self._is_announcing = False
         self._announcer = Announcer(
             Transmitter(self._resolver), subscriptions, self._template, options.freq, self._checks.is_up
@@ -83,7 +86,7 @@ class Announced:
         every = float(self._options.freq) if is_watched else float("inf")
         self._is_announcing = True
         while self._stop_signal is None and self._code is None:
-            self._checks.go_on(every)
+            self._checks.go_on(every, self._greets)
             yield self._checks.someone_is_awaited
         self._is_announcing = False
         if self._announcer.has_announced:
@@ -200,3 +203,7 @@ class Announced:
             fd_passing=self._options.fd_passing,
             keepalive=self._options.keepalive,
         )
+
+
+def _check(options: SubscribeOptions, address: str, greets: bool) -> str:
+    return trouble(address, options.ping, greets, options.check_timeout)

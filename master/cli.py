@@ -10,6 +10,7 @@ from fastrouter.config.pairs import ConfigError
 from fastrouter.config.report import check_report, help_text, ignored_line
 from fastrouter.config.resolve import Configuration, load
 from fastrouter.options import Options
+from fastrouter.text import in_words
 from fastrouter.version import version
 from master.former_program import run_again, who_is_who
 from master.heritage import Heritage, HeritageError
@@ -68,7 +69,7 @@ def _run(options: Options, heritage: Heritage) -> int:
     except _KNOWN as error:
         return _fail(str(error))
     except OSError as error:
-        return _fail(f"cannot start: {error}")
+        return _fail(f"cannot start: {in_words(error)}")
 
 
 def _answer(configuration: Configuration) -> int:

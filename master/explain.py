@@ -97,7 +97,7 @@ class Explanation:
         key = self._key()
         yield from self._about_the_key(key)
         if not key:
-            yield _line("outcome", "closed: a request without a key is none (400)")
+            yield _line("outcome", f"{self._ends(400)}: a request without a key is none")
             return
         yield from self._about_the_forwarder()
         candidates = list(self._candidates(key))
@@ -271,10 +271,14 @@ class Explanation:
             return f"goes to {self.goes}{_in_turn(self._options, self._takers)}"
         if candidates:
             seconds = self._options.router.queue_timeout
-            return f"waits for room for {seconds} s at most, then 503"
+            return f"waits for room for {seconds} s at most, then is {self._ends(503)}"
         if self._forwarder.knows(key):
-            return "closed: no node of it is left (503)"
-        return "closed: there is no node for this key (404)"
+            return f"{self._ends(503)}: no node of it is left"
+        return f"{self._ends(404)}: there is no node for this key"
+
+    def _ends(self, status: int) -> str:
+        """What becomes of a request that no node gets."""
+        return f"answered with {status}" if self._options.router.answer_errors else "closed"
 
 
 def _in_turn(options: Options, takers: Sequence[Node]) -> str:

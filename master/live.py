@@ -79,14 +79,7 @@ def publish(context: Context) -> int:
 
 def attach(pid: int = 0) -> Live:
     """Look into the router with that master's pid, or into the only one. Raises LiveError."""
-    found = list(_published(pid))
-    if not found:
-        hint = "" if os.geteuid() == 0 else "; others' can only be seen by root"
-        raise LiveError(f"there is no fastrouter-master{f' with pid {pid}' if pid else ''} to be seen{hint}")
-    if len(found) > 1:
-        pids = ", ".join(f"{one['pid']} ({_user(one['pid'])})" for one in found)
-        raise LiveError(f"there are several; say which with --pid: {pids}")
-    (one,) = found
+    one = _chosen(pid)
     try:
         if one["format"] != FORMAT:
             version = printable(str(one["version"]))
@@ -100,6 +93,39 @@ def attach(pid: int = 0) -> Live:
 
 _RUBBISH = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, MemoryError)
 """What comes of memory that only pretends to be a router's: any process may have some of that name."""
+
+
+def _chosen(pid: int) -> dict[str, Any]:
+    """What that router says. Masters that route nothing are left out. Raises LiveError."""
+    published = list(_published(pid))
+    found = [one for one in published if _routes(one)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise LiveError(f"there are several; say which with --pid: {', '.join(map(_described, found))}")
+    if published:
+        there_are = ", ".join(map(_described, published))
+        raise LiveError(f"no router is configured in fastrouter-master {there_are}")
+    hint = "" if os.geteuid() == 0 else "; others' can only be seen by root"
+    raise LiveError(f"there is no fastrouter-master{f' with pid {pid}' if pid else ''} to be seen{hint}")
+
+
+def _routes(said: dict[str, Any]) -> bool:
+    """Whether it routes at all. Who does not say is taken for a router, so that what is wrong is told."""
+    try:
+        router = said["options"]["router"]
+        return bool(router["addresses"] or router["zerg"])
+    except _RUBBISH:
+        return True
+
+
+def _described(said: dict[str, Any]) -> str:
+    """A master's pid and, to tell it from others, its user and configuration."""
+    try:
+        files = ", ".join(map(str, said["options"]["files"])) or "no file"
+    except _RUBBISH:
+        files = "unknown file"
+    return f"{said['pid']} ({_user(said['pid'])}: {printable(files)})"
 
 
 def _published(pid: int) -> Iterator[dict[str, Any]]:

@@ -12,6 +12,7 @@ from fastrouter.client import request_packet
 from fastrouter.config.pairs import ConfigError
 from fastrouter.options import RequestOptions
 from fastrouter.packet import PacketError
+from fastrouter.text import in_words
 from master.tool import run_tool
 
 __all__ = ["main"]
@@ -34,7 +35,7 @@ def _request(options: RequestOptions, words: Sequence[str]) -> int:
     try:
         size = _exchange(address, packet + body, options.timeout)
     except (AddressError, OSError) as error:
-        print(f"fastrouter-request: {address}: {error}", file=sys.stderr)
+        print(f"fastrouter-request: {error}", file=sys.stderr)
         return 1
     if not size:
         print(f"fastrouter-request: {address} closed without an answer", file=sys.stderr)
@@ -44,15 +45,19 @@ def _request(options: RequestOptions, words: Sequence[str]) -> int:
 def _exchange(address: str, data: bytes, timeout: float) -> int:
     """Send data, copy the reply to standard output, and return its size. Raises AddressError and OSError."""
     family, sockaddr = parse_node(address)
-    size = 0
-    with socket.socket(family, socket.SOCK_STREAM) as sock:
-        sock.settimeout(timeout)
-        sock.connect(sockaddr)
-        sock.sendall(data)
-        while chunk := sock.recv(65536):
-            sys.stdout.buffer.write(chunk)
-            size += len(chunk)
-    sys.stdout.buffer.flush()
+    size, doing = 0, f"cannot connect to {address}"
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as sock:
+            sock.settimeout(timeout)
+            sock.connect(sockaddr)
+            doing = f"no answer from {address}"
+            sock.sendall(data)
+            while chunk := sock.recv(65536):
+                sys.stdout.buffer.write(chunk)
+                size += len(chunk)
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        raise ConnectionError(f"{doing}: {in_words(error)}") from None
     return size
 
 

@@ -6,6 +6,7 @@ import ipaddress
 import logging
 import os
 import pwd
+import re
 import socket
 import stat
 import struct
@@ -259,6 +260,12 @@ _IP_FREEBIND = 15
 _SO_RCVBUFFORCE = 33
 
 
+_PRIVILEGED = (
+    "; who is not root may have a low port by one of these ways: start as root and set uid, have systemd"
+    " bind it (socket activation), or lower net.ipv4.ip_unprivileged_port_start by sysctl"
+)
+
+
 def _name_errors(text: str, make: Callable[[str], Listener]) -> Listener:
     """Turn what goes wrong into a BindError that names the address."""
     try:
@@ -267,6 +274,8 @@ def _name_errors(text: str, make: Callable[[str], Listener]) -> Listener:
         reason = error.strerror or str(error)
         if error.errno == errno.EADDRINUSE:
             reason += "; another program, or another instance of this one, has it"
+        elif error.errno == errno.EACCES and re.search(r":\d+$", text):
+            reason += _PRIVILEGED
         raise BindError(f"cannot bind {text}: {reason}") from None
 
 

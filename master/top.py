@@ -1,46 +1,42 @@
 """The command ``fastrouter-top``: a router's figures, live, in a terminal."""
 
 import json
+import os
+import re
+import select
 import socket
 import sys
+import termios
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+import tty
+from collections.abc import Callable, Sequence
 
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live as Screen
-from rich.table import Table
-from rich.text import Text
 
 from fastrouter.address import AddressError, parse_node
+from fastrouter.census import Census
 from fastrouter.config.pairs import ConfigError
 from fastrouter.options import TopOptions
 from fastrouter.stats import snapshot
-from fastrouter.text import printable
+from fastrouter.text import in_words
 from master.live import LiveError, attach
 from master.tool import run_tool
+from master.topview import Figures, View
 
 __all__ = ["main"]
 
 _PATIENCE = 10.0
 """Seconds for a stats server to answer."""
 
-_WIDE = ("requests", "weight", "in/s", "out/s")
-"""Columns for terminals that have room for them."""
-
-_NAME = 32
-"""Characters of a key and of an address; what is longer is cut off."""
-
-_WIDE_FROM = 100
-"""Characters in a line."""
-
 _TRIES = 10
 _PAUSE = 0.3
 """Seconds."""
 
-_HEAD_LINES = 6
-"""Of a screen, that no node can have, beside one line a worker."""
+
+_SEQUENCE_SO_FAR = re.compile(rb"\x1b(O|\[[0-?]*[ -/]*)?")
+"""Of a key that has no character: what comes before the last byte (ECMA-48, 5.4)."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,12 +49,9 @@ def _top(options: TopOptions, words: Sequence[str]) -> int:
         raise ConfigError("expected one ADDRESS at most")
     try:
         _show(_remote(words[0]) if words else _local(options.pid), options)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, EOFError):
         pass
     return 0
-
-
-Figures = dict[str, Any]
 
 
 def _local(pid: int) -> Callable[[], Figures]:
@@ -66,9 +59,10 @@ def _local(pid: int) -> Callable[[], Figures]:
 
     def look() -> Figures:
         live = attach(pid)  # anew: a reload makes other memory
-        router = live.context.options.router
-        slots, nodes = router.configured_slots, router.configured_nodes
-        figures = snapshot(live.context.state, live.sockets, slots, nodes)
+        state, router = live.context.state, live.context.options.router
+        census = Census(state, router.configured_slots)
+        figures = snapshot(state, live.sockets, census, router.configured_nodes, sys.maxsize)
+        figures["subscriptions"] = list(figures["subscriptions"])
         live.close()
         return {**figures, "pid": live.pid, "version": live.version}
 
@@ -80,7 +74,7 @@ def _patiently(look: Callable[[], Figures]) -> Figures:
     for _ in range(_TRIES):
         try:
             return look()
-        except (LiveError, ConnectionError):
+        except LiveError:
             threading.Event().wait(_PAUSE)
     return look()
 
@@ -90,11 +84,16 @@ def _remote(address: str) -> Callable[[], Figures]:
 
     def look() -> Figures:
         data = bytearray()
-        with socket.socket(dial.family) as sock:
-            sock.settimeout(_PATIENCE)
-            sock.connect(dial.sockaddr)
-            while chunk := sock.recv(1 << 20):
-                data += chunk
+        try:
+            with socket.socket(dial.family) as sock:
+                sock.settimeout(_PATIENCE)
+                sock.connect(dial.sockaddr)
+                sock.sendall(b"GET / HTTP/1.0\r\n\r\n")  # for stats-http; without, it does not matter
+                while chunk := sock.recv(1 << 20):
+                    data += chunk
+        except OSError as error:
+            reason = in_words(error)
+            raise LiveError(f"cannot read figures from the stats server at {address}: {reason}") from None
         found = json.loads(data[max(data.find(b"{"), 0) :])
         if "time_buckets" not in found:
             raise ValueError(f"{address}: what answers there is no fastrouter's stats server")
@@ -104,183 +103,79 @@ def _remote(address: str) -> Callable[[], Figures]:
 
 
 def _show(look: Callable[[], Figures], options: TopOptions) -> None:
-    console = Console(highlight=False)
+    console, view = Console(highlight=False), View(options.sort)
     before, now = look(), time.monotonic()
     if options.once:
         threading.Event().wait(options.interval)
-        is_wide = console.width >= _WIDE_FROM
-        console.print(_screen(look(), before, time.monotonic() - now, options.sort, 0, is_wide))
+        console.print(view.screen(look(), before, time.monotonic() - now, console.width, 0))
         return
     in_place = not console.is_dumb_terminal  # which can only go on
-    with Screen(console=console, screen=in_place, auto_refresh=False) as screen:
-        while True:
-            threading.Event().wait(options.interval)
-            figures, then = _patiently(look), now
-            now = time.monotonic()
-            height = console.size.height - _HEAD_LINES - len(figures["workers"])
-            is_wide = console.width >= _WIDE_FROM
-            content = _screen(figures, before, now - then, options.sort, max(height, 1), is_wide)
+    figures, seconds = before, 1.0
+    with Screen(console=console, screen=in_place, auto_refresh=False) as screen, Keyboard() as keyboard:
+
+        def draw() -> None:
+            content = view.screen(figures, before, seconds, console.width, console.size.height)
             if in_place:
                 screen.update(content, refresh=True)
             else:
                 console.print(content)
-            before = figures
+
+        while True:
+            draw()
+            while (left := now + options.interval - time.monotonic()) > 0:
+                key = keyboard.read(left)
+                if key and not view.press(key):
+                    return
+                if key and in_place:
+                    draw()
+            before, figures, then = figures, _patiently(look), now
+            now = time.monotonic()
+            seconds = now - then
 
 
-def _screen(
-    figures: Figures, before: Figures, seconds: float, sort: str, height: int, is_wide: bool
-) -> Group:
-    """height is how many nodes there is room for, 0 for all."""
-    return Group(
-        _head(figures, before, seconds),
-        _workers(figures, before, seconds),
-        _nodes(figures, before, seconds, sort, height, is_wide),
-    )
+class Keyboard:
+    """The keys that are pressed at the terminal; none where standard input is something else."""
+
+    def __init__(self) -> None:
+        self._fd = sys.stdin.fileno() if sys.stdin.isatty() else -1
+
+    def __enter__(self) -> "Keyboard":
+        if self._fd >= 0:
+            self._former = termios.tcgetattr(self._fd)
+            tty.setcbreak(self._fd)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._fd >= 0:
+            termios.tcsetattr(self._fd, termios.TCSADRAIN, self._former)
+
+    def read(self, seconds: float) -> str:
+        """The key that is pressed within so many seconds: a character, or a sequence; empty when none is.
+
+        Raises EOFError when the terminal is gone.
+        """
+        if self._fd < 0:
+            threading.Event().wait(seconds)
+            return ""
+        if not select.select([self._fd], [], [], seconds)[0]:
+            return ""
+        data = os.read(self._fd, 1)
+        if not data:
+            raise EOFError
+        while _SEQUENCE_SO_FAR.fullmatch(data) or not _is_whole(data):
+            if not select.select([self._fd], [], [], 0)[0]:
+                break  # Esc alone
+            data += os.read(self._fd, 1)
+        return data.decode("utf-8", "replace")
 
 
-def _head(figures: Figures, before: Figures, seconds: float) -> Text:
-    pools, taken = figures["subscriptions"], figures["announcements"]
-    nodes, refused = sum(len(pool["nodes"]) for pool in pools), sum(taken["refused"].values())
-    accepted, errors = (_rate(figures, before, name, seconds) for name in ("accepted", "errors"))
-    cheap = ", cheap" if figures["cheap"] else ""
-    return Text(
-        f"fastrouter {figures['version']}, pid {figures['pid']}, {', '.join(figures['fastrouter'])}\n"
-        f"{accepted} requests/s, {figures['active_sessions']} sessions, {errors} errors/s"
-        f" ({figures['errors']} in all)\n"
-        f"{len(pools)} keys, {nodes} announced nodes, {taken['accepted']} announcements, {refused} refused"
-        f"{cheap}"
-    )
-
-
-def _workers(figures: Figures, before: Figures, seconds: float) -> Table:
-    table = _table(
-        "router worker", "sessions", "req/s", "accepted", "errors", "connect", "response p50", "p99"
-    )
-    former = {worker["id"]: worker for worker in before["workers"]}
-    for worker in figures["workers"]:
-        past = former.get(worker["id"], {})
-        response = _difference(worker, past, "response_time")
-        table.add_row(
-            str(worker["id"]) + (" cheap" if worker["cheap"] else ""),
-            str(worker["sessions"]),
-            _rate(worker, past, "accepted", seconds),
-            str(worker["accepted"]),
-            str(worker["errors"]),
-            _quantile(_difference(worker, past, "connect_time"), 0.5, figures),
-            _quantile(response, 0.5, figures),
-            _quantile(response, 0.99, figures),
-        )
-    return table
-
-
-_ORDERS: dict[str, Callable[[tuple[str, Figures, Figures]], Any]] = {
-    "requests": lambda row: -_change(row[1], row[2], "requests"),
-    "active": lambda row: -row[1]["ref"],
-    "failures": lambda row: -row[1]["failcnt"],
-    "key": lambda row: (row[0], row[1]["name"]),
-}
-"""Of rows: a key, a node, and the node at the look before."""
-
-
-def _nodes(figures: Figures, before: Figures, seconds: float, sort: str, height: int, is_wide: bool) -> Table:
-    titles = ["key", "node", "state", "active", "req/s", "failed", "p50", "p99"]
-    table = _table(*titles, *(_WIDE if is_wide else ()), left=3)
-    former = {(key, node["name"]): node for key, node in _each(before)}
-    rows = [(key, node, former.get((key, node["name"]), {})) for key, node in _each(figures)]
-    rows.sort(key=_ORDERS[sort])
-    for key, node, past in rows[: height or None]:
-        times = _difference(node, past, "response_time")
-        wide = (
-            str(node["requests"]),
-            str(node.get("weight", "-")),
-            _bytes(_change(node, past, "rx") / seconds),
-            _bytes(_change(node, past, "tx") / seconds),
-        )
-        table.add_row(
-            printable(key) or "-",
-            printable(node["name"]),
-            _state(node),
-            str(node["ref"]),
-            _rate(node, past, "requests", seconds),
-            str(node["failcnt"]),
-            _quantile(times, 0.5, figures),
-            _quantile(times, 0.99, figures),
-            *(wide if is_wide else ()),
-        )
-    if height and len(rows) > height:
-        table.caption = f"and {len(rows) - height} more"
-    return table
-
-
-def _each(figures: Figures) -> Iterator[tuple[str, Figures]]:
-    """Every node, with its key; configured ones have none."""
-    for node in figures["nodes"]:
-        yield "", node
-    for pool in figures["subscriptions"]:
-        for node in pool["nodes"]:
-            yield pool["key"], node
-
-
-def _table(*columns: str, left: int = 1) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold reverse", expand=True)
-    for number, column in enumerate(columns):
-        width = _NAME if number < left - 1 else None  # of names: anybody may announce long ones
-        side: Literal["left", "right"] = "left" if number < left else "right"
-        table.add_column(column, justify=side, no_wrap=True, max_width=width)
-    return table
-
-
-def _state(node: Figures) -> Text:
-    if node.get("draining"):
-        return Text("leaving", "yellow")
-    if node.get("death_mark"):
-        return Text("failed", "red")
-    if node["resting"]:
-        return Text("resting", "red")
-    return Text("up", "green")
-
-
-def _change(now: Figures, before: Figures, name: str) -> int:
-    """Since the look before; counts of what was replaced meanwhile begin anew."""
-    return max(int(now[name] - before.get(name, 0)), 0)
-
-
-def _rate(now: Figures, before: Figures, name: str, seconds: float) -> str:
-    return f"{_change(now, before, name) / seconds:.0f}"
-
-
-def _difference(now: Figures, before: Figures, name: str) -> list[int]:
-    """How often in which bucket since the look before."""
-    counts = now[name]["counts"]
-    past = before[name]["counts"] if before else []
-    return [max(count - (past[at] if at < len(past) else 0), 0) for at, count in enumerate(counts)]
-
-
-def _quantile(counts: Sequence[int], share: float, figures: Figures) -> str:
-    """The bound that so many stayed below; nothing when there were none."""
-    wanted, seen = share * sum(counts), 0
-    if not wanted:
-        return "-"
-    bounds = figures["time_buckets"]
-    for at, count in enumerate(counts):
-        seen += count
-        if seen >= wanted:
-            return f"< {_seconds(bounds[at])}" if at < len(bounds) else f"> {_seconds(bounds[-1])}"
-    return "-"
-
-
-def _seconds(value: float) -> str:
-    if value < 0.001:
-        return f"{value * 1e6:.0f} us"
-    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.0f} s"
-
-
-def _bytes(value: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}"
-        value /= 1000
-    return f"{value:.1f} GB"
+def _is_whole(character: bytes) -> bool:
+    """Whether nothing is missing of a character in UTF-8."""
+    try:
+        character.decode()
+    except UnicodeDecodeError as error:
+        return error.reason != "unexpected end of data"
+    return True
 
 
 if __name__ == "__main__":

@@ -45,6 +45,11 @@ def uwsgi() -> str:
 
 
 @pytest.fixture(scope="session")
+def uwsgitop() -> str:
+    return _program("uwsgitop")
+
+
+@pytest.fixture(scope="session")
 def nginx() -> str:
     return _program("nginx")
 

@@ -213,9 +213,9 @@ class Router(Program):
         self.wait_for("=> new node: ", before + number)
 
     def unsubscribe(self, key: str, address: str) -> None:
-        before = sum(f"{key} => marking {address} as failed" in line for line in self.lines)
+        before = sum(f"{key} => {address} has left" in line for line in self.lines)
         send_announcement(self.server, Announcement(key, address, unsubscribe=True))
-        self.wait_for(rf"{re.escape(key)} => marking {re.escape(address)} as failed", before + 1)
+        self.wait_for(rf"{re.escape(key)} => {re.escape(address)} has left", before + 1)
 
 
 def subscription_router(*arguments: str | Path, cheap: bool = False, **extra: object) -> Router:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from fastrouter.address import AddressError, Dial, Tcp, host_name, parse_binding, parse_node
 from fastrouter.subscriber import ED25519, SigningKey
 from fastrouter.subscription import Announcement
+from fastrouter.text import in_words
 from workers.resolver import Resolver, TooManyNames
 
 __all__ = ["Resubscriber", "Transmitter"]
@@ -58,9 +59,10 @@ class Transmitter:
             datagram = _encoded(announcement, signing_key, unix, sequence)
             self._socket(target.family).sendto(datagram, target.sockaddr)
         except (OSError, ValueError, TooManyNames) as error:
-            if self._failing.get(server) != str(error):
-                self._failing[server] = str(error)
-                log.warning("cannot announce %s to %s: %s", announcement.key, server, error)
+            problem = in_words(error)
+            if self._failing.get(server) != problem:
+                self._failing[server] = problem
+                log.warning("cannot announce %s to %s: %s", announcement.key, server, problem)
             return False
         if self._failing.pop(server, None):
             log.info("announcements to %s go out again", server)

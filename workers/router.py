@@ -27,6 +27,7 @@ from workers.process import BOOT_FAILURE, raise_descriptor_limit
 from workers.queue import Queue
 from workers.session import SWEEP, Session
 from workers.sinks import FileSink
+from workers.unserved import UnservedLog
 from workers.usercode import LoadError
 from workers.uwsgimodule import install_uwsgi_module
 
@@ -145,6 +146,9 @@ class Router:
         self._forwarder = make_forwarder(context, index, self._routes, balancing, self.fallback)
         self.candidates = self._forwarder.candidates
         self.knows = self._forwarder.knows
+        self._unserved = UnservedLog(context.state, index)
+        subscription_decides = next(iter(options.forwarders), "") == "subscription_server"
+        self._why_unknown = "nobody has announced it" if subscription_decides else "it is mapped to none"
         self._access_log: AccessLog | None = None
         if options.log:
             sink = FileSink(context.access_log, context.access_log_path, context.access_log)
@@ -284,6 +288,14 @@ class Router:
             self._report(Failure(node.slot, node.id))
             self._update_cheap()
         return TOO_LATE if error == errno.ETIMEDOUT else UNAVAILABLE
+
+    def no_node(self, key: bytes) -> int:
+        """Note a request for a key that has no node. Returns the status that says so."""
+        if self.knows(key):
+            self._unserved.note(key, "all that it had are gone, or could not be reached", self.seconds)
+            return UNAVAILABLE
+        self._unserved.note(key, self._why_unknown, self.seconds)
+        return NO_NODE
 
     def _report(self, failure: Failure) -> None:
         if self._failures >= 0:

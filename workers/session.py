@@ -19,7 +19,6 @@ from workers.answers import (
     FAILED,
     GONE,
     NO_ANSWER,
-    NO_NODE,
     TOO_LATE,
     UNAVAILABLE,
     answer,
@@ -195,9 +194,8 @@ class Session:
                         nodes, full = self._nodes(falls_back), None
                         continue
                     problem = UNAVAILABLE
-                known = router.knows(self.key)
-                if falls_back or not router.fallback or not known:
-                    return problem or (UNAVAILABLE if known else NO_NODE)
+                if falls_back or not router.fallback or not router.knows(self.key):
+                    return problem or router.no_node(self.key)
                 nodes, full, falls_back = iter(router.fallback), None, True
             elif node in failed:
                 pass

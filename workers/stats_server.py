@@ -1,17 +1,25 @@
 """The process that tells the figures: as JSON to whoever connects, and to Prometheus.
 
-It only reads shared memory, so that no reader of it, however slow, keeps anybody else waiting.
+It only reads shared memory, and writes piece by piece, so that no reader of it, however slow, and no report,
+however large, keeps anybody else waiting.
 """
 
 import json
 import logging
 import os
+import re
 import select
 import signal
 import socket
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
+from fastrouter.census import Census
+from fastrouter.prometheus import CONTENT_TYPE, metrics
 from fastrouter.stats import snapshot
 from workers.context import Context, Listener
 from workers.loop import Event, Loop
@@ -25,10 +33,25 @@ _NICE = 10
 
 _MOST_READERS = 64
 
-_COSTLY = 0.05
-"""Seconds of processor time; a report that takes more is told to all that ask within as long."""
+_MOST_ASKED = 16384
+"""Bytes of an HTTP request; what it begins with is all that matters."""
+
+_HEAD_END = re.compile(rb"\n\r?\n")
+
+_JSON_NODES = 5000
+_PROMETHEUS_NODES = 1000
+"""Announced nodes that are told of when nobody asks for all (nodes=1) or none (nodes=0)."""
+
+_PIECE = 1 << 16
+_TURN = 0.02
+"""Characters and seconds after which it is another reader's turn."""
 
 _HTTP = "HTTP/1.0 200 OK\r\nConnection: close\r\nAccess-Control-Allow-Origin: *\r\nContent-Type: {}\r\n\r\n"
+
+_WRONG = "HTTP/1.0 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\n\r\n{}\n"
+
+_Report = Callable[[int | None], Iterator[str]]
+"""Tells of so many nodes, or of as many as it does when nobody says."""
 
 
 def run_stats_server(context: Context, index: int, ready: Callable[[], None]) -> int:
@@ -41,94 +64,126 @@ def run_stats_server(context: Context, index: int, ready: Callable[[], None]) ->
     return 0
 
 
+@dataclass(slots=True)
+class _Reader:
+    socket: socket.socket
+    deadline: float
+    """The monotonic second until which it has to go on."""
+    asked: bytes = b""
+    """What has been read of its request."""
+    pieces: Iterator[str] | None = None
+    """What it is told; None when it has asked for nothing, or has been told all."""
+    rest: bytes | memoryview = b""
+    """Of the last piece."""
+
+
 class StatsServer:
-    """Whoever connects is told everything; what it sends does not matter."""
+    """Tells the figures to who connects, over HTTP to who asks."""
 
     def __init__(self, context: Context) -> None:
         self.loop = Loop(self._tick)
         self._context = context
         self._patience = context.options.sockets.socket_timeout
-        self._told: dict[Callable[[], bytes], tuple[float, memoryview]] = {}
-        """Until when it is good, and what."""
-        self._readers: dict[int, tuple[socket.socket, memoryview, float]] = {}
-        """By descriptor: what is to be sent yet, and until which monotonic second."""
-        for listeners, reply in (
-            (context.stats_listeners, self._json),
-            (context.prometheus_listeners, self._prometheus),
-        ):
-            for listener in listeners:
-                self._answer(listener, reply)
+        self._census = Census(context.state, context.options.router.configured_slots)
+        self._readers: dict[int, _Reader] = {}
+        """By descriptor."""
+        for listener in context.stats_listeners:
+            self._answer(listener, self._json, context.options.figures.http)
+        for listener in context.prometheus_listeners:
+            self._answer(listener, self._prometheus, True)
 
     def stop(self) -> None:
         self.loop.running = False
 
-    def _answer(self, listener: Listener, reply: Callable[[], bytes]) -> None:
+    def _answer(self, listener: Listener, report: _Report, is_http: bool) -> None:
         def accept(event: Event) -> None:
             try:
-                reader, _ = listener.socket.accept()
+                sock, _ = listener.socket.accept()
             except OSError:
                 return  # it has left, or there are no descriptors; it is asked for again
-            reader.setblocking(False)
+            sock.setblocking(False)
             if len(self._readers) >= _MOST_READERS and not self._make_room():
-                reader.close()
+                sock.close()
                 return
-            fd = reader.fileno()
-            self._readers[fd] = (reader, self._latest(reply), time.monotonic() + self._patience)
-            self._send((fd, 0))
+            fd = sock.fileno()
+            self._readers[fd] = _Reader(sock, time.monotonic() + self._patience)
+            if is_http:
+                self.loop.watch(fd, select.EPOLLIN, ask)
+            else:
+                self._tell(fd, report(None))
+
+        def ask(event: Event) -> None:
+            self._read_request(event[0], report)
 
         self.loop.watch(listener.socket.fileno(), select.EPOLLIN, accept)
 
-    def _latest(self, reply: Callable[[], bytes]) -> memoryview:
-        """What is told: the figures of this moment; if they are costly, what somebody has just been told."""
-        until, data = self._told.get(reply, (0.0, memoryview(b"")))
-        if time.monotonic() >= until:
-            # Of the processor: on a busy machine a small report would grow old, too.
-            began = time.process_time()
-            data = memoryview(reply())
-            took = time.process_time() - began
-            self._told[reply] = (time.monotonic() + took, data) if took > _COSTLY else (0.0, memoryview(b""))
-        return data
-
     def _make_room(self) -> bool:
-        """Let go of one that has everything, and only does not close."""
-        for fd, (_, rest, _) in self._readers.items():
-            if not rest:
+        """Let go of one that has everything, and only does not close, or that has asked for nothing."""
+        for fd, reader in self._readers.items():
+            if reader.pieces is None:
                 self._close(fd)
                 return True
         return False
 
-    def _send(self, event: Event) -> None:
-        fd = event[0]
-        reader, rest, _ = self._readers[fd]
+    def _read_request(self, fd: int, report: _Report) -> None:
+        reader = self._readers[fd]
         try:
-            while rest:
-                rest = rest[reader.send(rest) :]
+            data = reader.socket.recv(_MOST_ASKED)
         except BlockingIOError:
-            self._readers[fd] = (reader, rest, time.monotonic() + self._patience)
-            self.loop.watch(fd, select.EPOLLOUT, self._send)
+            return
+        except OSError:
+            data = b""
+        reader.asked += data
+        if not data and not reader.asked:
+            self._close(fd)
+        elif not data or len(reader.asked) > _MOST_ASKED or _HEAD_END.search(reader.asked):
+            try:
+                pieces = report(_wanted(reader.asked))
+            except ValueError as error:
+                pieces = iter([_WRONG.format(error)])
+            self._tell(fd, pieces)
+
+    def _tell(self, fd: int, pieces: Iterator[str]) -> None:
+        self._readers[fd].pieces = pieces
+        self.loop.watch(fd, select.EPOLLOUT, self._send)
+        self._send((fd, 0))
+
+    def _send(self, event: Event) -> None:
+        """Send a piece, and the next when there is room for it: others have their turns in between."""
+        fd = event[0]
+        reader = self._readers[fd]
+        assert reader.pieces is not None
+        reader.deadline = time.monotonic() + self._patience
+        is_last = False
+        try:
+            if not reader.rest:
+                reader.rest, is_last = _gathered(reader.pieces)
+            reader.rest = memoryview(reader.rest)[reader.socket.send(reader.rest) :] if reader.rest else b""
+        except BlockingIOError:
             return
         except OSError as error:
             log.debug("a reader of the figures has left: %s", error)
             self._close(fd)
             return
-        self._end(fd)
+        if is_last and not reader.rest:
+            self._end(fd)
 
     def _end(self, fd: int) -> None:
         """Everything is sent; to close at once would take it back, if a request is still unread."""
-        reader, _, _ = self._readers[fd]
+        reader = self._readers[fd]
+        reader.pieces = None
         try:
-            reader.shutdown(socket.SHUT_WR)
+            reader.socket.shutdown(socket.SHUT_WR)
         except OSError:
             self._close(fd)
             return
-        self._readers[fd] = (reader, memoryview(b""), time.monotonic() + self._patience)
         self.loop.watch(fd, select.EPOLLIN, self._drain)
 
     def _drain(self, event: Event) -> None:
         """Wait until the reader closes its side."""
         fd = event[0]
         try:
-            if not self._readers[fd][0].recv(65536):
+            if not self._readers[fd].socket.recv(65536):
                 self._close(fd)
         except BlockingIOError:
             pass
@@ -136,55 +191,86 @@ class StatsServer:
             self._close(fd)
 
     def _close(self, fd: int) -> None:
-        reader, _, _ = self._readers.pop(fd)
+        reader = self._readers.pop(fd)
         self.loop.forget(fd)
-        reader.close()
+        reader.socket.close()
 
     def _tick(self) -> None:
         now = time.monotonic()
-        for fd in [fd for fd, (_, _, deadline) in self._readers.items() if now > deadline]:
-            before = len(self._readers[fd][1])
-            if before:
+        for fd, reader in [one for one in self._readers.items() if now > one[1].deadline]:
+            left = len(reader.rest)
+            if reader.pieces is not None:
                 self._send((fd, 0))  # it may have been this process that was held up
-            if fd in self._readers and len(self._readers[fd][1]) == before:
+            if fd in self._readers and (reader.pieces is None or len(reader.rest) == left):
                 self._close(fd)
 
-    def _snapshot(self) -> dict[str, object]:
+    def _snapshot(self, most: int) -> dict[str, Any]:
         context = self._context
-        router = context.options.router
         listeners = (*context.router_listeners, *context.subscription_listeners)
         return snapshot(
             context.state,
             [listener.name for listener in listeners],
-            router.configured_slots,
-            router.configured_nodes,
+            self._census,
+            context.options.router.configured_nodes,
+            most,
         )
 
-    def _json(self) -> bytes:
+    def _json(self, wanted: int | None) -> Iterator[str]:
         options = self._context.options.figures
-        figures = self._snapshot()
-        text = _compact(figures) if options.minified else _in_lines(figures)
-        head = _HTTP.format("application/json") if options.http else ""
-        return (head + text).encode("utf-8", "surrogateescape")
+        figures = self._snapshot(_JSON_NODES if wanted is None else wanted)
+        if options.http:
+            yield _HTTP.format("application/json")
+        yield from _written(figures, *(("", "") if options.minified else ("\n", "\t")))
 
-    def _prometheus(self) -> bytes:
-        from fastrouter.prometheus import metrics  # brings in prometheus_client, which not all need
+    def _prometheus(self, wanted: int | None) -> Iterator[str]:
+        most = _PROMETHEUS_NODES if wanted is None else wanted
+        yield _HTTP.format(CONTENT_TYPE)
+        yield from metrics(self._snapshot(most), self._context.state, self._census.first(most))
 
-        text, kind = metrics(self._snapshot())
-        return _HTTP.format(kind).encode() + text
+
+def _wanted(request: bytes) -> int | None:
+    """How many nodes are asked for; None when nothing is said about that. Raises ValueError."""
+    words = request.partition(b"\n")[0].split()
+    target = words[1].decode("ascii", "replace") if len(words) > 1 else ""
+    nodes = parse_qs(urlsplit(target).query, keep_blank_values=True).get("nodes")
+    if nodes is None:
+        return None
+    if nodes[-1] not in ("0", "1"):
+        raise ValueError("nodes is 1 for all nodes, or 0 for none")
+    return sys.maxsize if nodes[-1] == "1" else 0
+
+
+def _gathered(pieces: Iterator[str]) -> tuple[bytes, bool]:
+    """What there is to be sent next, and whether that is the end."""
+    until, size, found = time.monotonic() + _TURN, 0, []
+    for piece in pieces:
+        found.append(piece)
+        size += len(piece)
+        if size >= _PIECE or time.monotonic() > until:
+            return "".join(found).encode("utf-8", "surrogateescape"), False
+    return "".join(found).encode("utf-8", "surrogateescape"), True
 
 
 def _compact(value: object) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def _in_lines(figures: Mapping[str, object]) -> str:
+def _written(figures: Mapping[str, object], end: str, indent: str) -> Iterator[str]:
     """A line for each key, and for each item of a list: to be read by people, and made in a moment."""
-    lines = []
+    before = "{"
     for key, value in figures.items():
-        if isinstance(value, list) and value:
-            items = ",\n\t\t".join(map(_compact, value))
-            lines.append(f'\t"{key}":[\n\t\t{items}\n\t]')
+        yield f'{before}{end}{indent}"{key}":'
+        before = ","
+        if isinstance(value, (list, Iterator)):
+            yield from _items(value, end + indent, indent)
         else:
-            lines.append(f'\t"{key}":{_compact(value)}')
-    return "{\n" + ",\n".join(lines) + "\n}"
+            yield _compact(value)
+    yield f"{end}}}"
+
+
+def _items(values: Iterable[object], line: str, indent: str) -> Iterator[str]:
+    before = "["
+    for value in values:
+        yield f"{before}{line}{indent}{_compact(value)}"
+        before = ","
+    yield "[]" if before == "[" else f"{line}]"

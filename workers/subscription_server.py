@@ -245,7 +245,7 @@ class SubscriptionServer:
         elif outcome is Outcome.REMOVED and announcement.drain:
             log.info("%s %s => no more requests to %s", self._as_subscription, key, address)
         elif outcome is Outcome.REMOVED:
-            log.info("%s %s => marking %s as failed", self._as_router, key, address)
+            log.info("%s %s => %s has left", self._as_router, key, address)
 
     def _pass_on(self, announcement: Announcement) -> None:
         for other in self._others:

@@ -178,7 +178,7 @@ def test_pausing(tmp_path, node, app_file, how):
             assert request(router.address)
             pause(router)
             router.wait_for("^paused$")
-            upper.wait_for("marking .* as failed")
+            upper.wait_for(".* has left")
             # A second later nobody accepts.
             former = set(router.pids("router worker", 2))
             router.process.send_signal(signal.SIGHUP)

@@ -385,12 +385,12 @@ def test_announcements_that_are_configured_no_more_are_taken_back(tmp_path):
                     instance.process.send_signal(signal.SIGHUP)
                     instance.wait_for("^ready$", number)
                     if number == 2:
-                        router.wait_for(f"bar.com => marking {tmp_path}/one.sock as failed")
+                        router.wait_for(f"bar.com => {tmp_path}/one.sock has left")
                     elif number == 3:
                         router.wait_for(f"foo.com => new node: {tmp_path}/two.sock")
-                        router.wait_for(f"foo.com => marking {tmp_path}/one.sock as failed")
+                        router.wait_for(f"foo.com => {tmp_path}/one.sock has left")
                     else:
-                        router.wait_for(f"foo.com => marking {tmp_path}/two.sock as failed")
+                        router.wait_for(f"foo.com => {tmp_path}/two.sock has left")
             assert set(before) == {b"served"}
             assert "unable to connect" not in router.output
 

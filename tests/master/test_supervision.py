@@ -233,6 +233,17 @@ def test_check_binds_nothing_and_version_and_help(tmp_path):
 
 
 @pytest.mark.root
+def test_a_low_port_without_the_privilege():
+    """What may be done about it is said. The name space is new, and so is its limit of 1024."""
+    without = ("unshare", "-n", "setpriv", "--bounding-set=-net_bind_service")
+    with Program(*without, MASTER, "--fastrouter=0.0.0.0:80", "--fastrouter-to=127.0.0.1:9") as program:
+        program.wait_for("cannot bind 0.0.0.0:80: Permission denied; ")
+        assert program.wait() == 1
+        for way in ("start as root and set uid", "socket activation", "net.ipv4.ip_unprivileged_port_start"):
+            assert way in program.output
+
+
+@pytest.mark.root
 def test_privileges_are_dropped_after_binding(tmp_path, node):
     arguments = (
         f"--fastrouter={free_port('127.0.0.1')}",

@@ -99,7 +99,7 @@ def test_the_blog(place, nginx, uwsgi):
             with load(blog.get) as outcomes:
                 wait_until(lambda: len(outcomes) > 40, "requests")
                 assert third.stop(signal.SIGINT) == 0
-                blog.router.wait_for("marking .* as failed")
+                blog.router.wait_for("=> .* has left")
                 enough = len(outcomes) + 40
                 wait_until(lambda: len(outcomes) > enough, "more requests")
             assert set(outcomes) == {first.pid, second.pid, third.pid}
@@ -134,7 +134,7 @@ def test_without_instances_a_request_waits_for_one(place, nginx, uwsgi):
         with blog.instance() as first:
             assert blog.get() == first.pid
             first.process.send_signal(signal.SIGINT)
-            blog.router.wait_for("marking .* as failed$")
+            blog.router.wait_for("=> .* has left")
         blog.router.wait_for("no more nodes available. Going cheap")
         with connect(str(place / "web.sock"), limit=2 * LIMIT) as sock:
             sock.sendall(b"GET / HTTP/1.1\r\nHost: foo.com\r\nConnection: close\r\n\r\n")

@@ -163,7 +163,7 @@ def test_several_instances_share_and_are_monitored(tmp_path, moved, instance):
                 program.wait_for("example.com => new node", count=2)
                 assert all(served_by(program.address, "example.com") for _ in range(8))
                 second.stop(2)
-            program.wait_for("example.com => marking .* as failed")
+            program.wait_for("example.com => .* has left")
             assert all(served_by(program.address, "example.com") for _ in range(8))
 
 

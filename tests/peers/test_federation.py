@@ -45,8 +45,8 @@ def test_a_chain_of_three(node):
         assert node.packets[-1][0] == 5
         # It falls silent at the bottom, and is gone everywhere at once.
         bottom.wait_for("no announce received in 1 seconds")
-        middle.wait_for(f"foo.com => marking {bottom.address} as failed$")
-        top.wait_for(f"foo.com => marking {middle.address} as failed$")
+        middle.wait_for(f"foo.com => {bottom.address} has left")
+        top.wait_for(f"foo.com => {middle.address} has left")
 
 
 def test_draining_is_leaving_for_those_above(node):
@@ -54,7 +54,7 @@ def test_draining_is_leaving_for_those_above(node):
         bottom.announce("foo.com", node.address)
         top.wait_for(f"foo.com => new node: {bottom.address}$")
         send_announcement(bottom.server, Announcement("foo.com", node.address, drain=True))
-        top.wait_for(f"foo.com => marking {bottom.address} as failed$")
+        top.wait_for(f"foo.com => {bottom.address} has left")
 
 
 def test_only_the_last_of_several_nodes_takes_the_key_along(nodes):
@@ -66,7 +66,7 @@ def test_only_the_last_of_several_nodes_takes_the_key_along(nodes):
         assert served_by(top) == nodes[1].address
         nodes[1].close()
         assert served_by(top) == ""
-        top.wait_for(f"foo.com => marking {bottom.address} as failed$")
+        top.wait_for(f"foo.com => {bottom.address} has left")
 
 
 def test_a_ring_of_three_serves_everywhere_and_nothing_circles(node):
@@ -108,7 +108,7 @@ def test_a_ring_of_three_serves_everywhere_and_nothing_circles(node):
         wait_until(lambda: accepted() == [5, 5, 5], "each once in each router")
         send_announcement(servers[0], Announcement("foo.com", node.address, unsubscribe=True))
         for router in ring:
-            router.wait_for("foo.com => marking .* as failed$")
+            router.wait_for("foo.com => .* has left")
             assert served_by(router) == ""
 
 
@@ -148,7 +148,7 @@ def test_signed_and_from_a_given_address(node, tmp_path):
         top.wait_for(f"foo.com => new node: {signing.address}$")
         assert served_by(top) == node.address
         signing.unsubscribe("foo.com", node.address)
-        top.wait_for(f"foo.com => marking {signing.address} as failed$")
+        top.wait_for(f"foo.com => {signing.address} has left")
 
 
 def test_what_is_refused_is_not_passed_on(node, tmp_path):
@@ -211,7 +211,7 @@ def test_with_a_real_uwsgi_on_the_other_level(uwsgi, node, tmp_path, ours):
             sock.sendall(request_packet("GET", "http://foo.com/"))
             assert read_all(sock).endswith(node.address.encode())
         send_announcement(bottom_server, Announcement("foo.com", node.address, unsubscribe=True))
-        above.wait_for(f"foo.com => marking {bottom} as failed")
+        above.wait_for(f"foo.com => {bottom} has left")
 
 
 def test_a_loop_of_one():

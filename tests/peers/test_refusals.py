@@ -95,7 +95,7 @@ def test_every_form_of_announcing(uwsgi, place, kind, digest):
                 assert answers == {f"served {key}".encode()}, "each of the four workers knows it"
             interrupt(node)
             for key in KEYS:
-                router.wait_for(f"{key} => marking {address} as failed$")
+                router.wait_for(f"{key} => {address} has left")
         assert refused(router) == {}
 
 

@@ -1,11 +1,17 @@
 """Figures: uWSGI's JSON, summed over all workers, and Prometheus' text."""
 
+import fcntl
 import json
 import os
+import pty
 import signal
 import socket
+import struct
+import subprocess
+import termios
 import threading
 import time
+import urllib.error
 import urllib.request
 
 import pytest
@@ -62,7 +68,7 @@ def test_four_workers_and_a_thousand_requests_show_a_thousand(nodes):
         assert sum(node["requests"] for node in pool["nodes"]) == pool["hits"] == found["accepted"] == 1000
         assert found["errors"] == 0
         assert all(node["rx"] > 0 and node["tx"] > 0 and node["ref"] == 0 for node in pool["nodes"])
-        assert sum(worker["accepted"] for worker in found["workers"]) == 1000
+        assert sum(worker["accepted"] for worker in found["router_workers"]) == 1000
         assert abs(pool["nodes"][0]["last_check"] - time.time()) < 30  # noqa: TID251 - it is shown so
 
 
@@ -152,13 +158,13 @@ def test_failures_by_kind_and_times(node):
             "failed": 0,
             "gone": 0,
         }
-        assert found["errors_by_kind"] == found["workers"][0]["errors_by_kind"] == kinds
+        assert found["errors_by_kind"] == found["router_workers"][0]["errors_by_kind"] == kinds
         pools = {pool["key"]: pool for pool in found["subscriptions"]}
         for key, failures in (("silent.com", (0, 0, 1)), ("closing.com", (0, 2, 0)), ("foo.com", (0, 0, 0))):
             for one in (pools[key], pools[key]["nodes"][0]):
                 assert (one["connect_failures"], one["unanswered"], one["timeouts"]) == failures
                 assert one["failcnt"] == sum(failures)
-        worker = found["workers"][0]
+        worker = found["router_workers"][0]
         assert (worker["connect_failures"], worker["unanswered"], worker["timeouts"]) == (1, 2, 1)
         assert worker["requests"] == 7 and worker["failcnt"] == 4
         for one, connected, answered in (
@@ -247,6 +253,30 @@ def test_key_by_key_with_the_original(original, node):
         same(their_pool["nodes"][0], our_pool["nodes"][0], {"last_check"})
 
 
+def test_uwsgitop_shows_what_it_does_of_the_original(uwsgi, uwsgitop, node):
+    """Its first lines; the application workers that it has a table for are not what a router has."""
+    stats = free_port("127.0.0.1")
+    options = (f"--fastrouter={free_port('127.0.0.1')}", f"--fastrouter-stats={stats}")
+    server = f"--fastrouter-subscription-server={free_port('127.0.0.1', socket.SOCK_DGRAM)}"
+    with Program(uwsgi, "--master", *options, server) as original, stats_router() as router:
+        original.wait_for("stats server enabled")
+        router.announce("foo.com", node.address)
+        request(router.address)
+        for address in (stats, address_of(router)):
+            terminal, end = pty.openpty()
+            fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 200, 0, 0))
+            streams = {"stdin": end, "stdout": end, "stderr": end, "env": {**os.environ, "TERM": "xterm"}}
+            with subprocess.Popen([uwsgitop, address], start_new_session=True, **streams) as top:
+                os.close(end)
+                shown = bytearray()
+                while b"masterpid: " not in shown:
+                    shown += os.read(terminal, 65536)
+                os.write(terminal, b"q")
+                assert top.wait(LIMIT) == 0, shown
+            os.close(terminal)
+            assert b"Traceback" not in shown and b"node: 127.0.0.1 - cwd: " in shown
+
+
 def test_over_http_and_minified(node):
     with stats_router("--stats-http", "--stats-minified") as router:
         router.announce("foo.com", node.address)
@@ -257,16 +287,15 @@ def test_over_http_and_minified(node):
 
 
 def test_a_request_that_comes_late_and_in_parts(node):
-    """The answer is there before it; it must not be taken back because of it."""
+    """What comes of it after the answer must not take that back."""
     with stats_router("--stats-http") as router:
         router.announce_all((f"{number}.com" for number in range(500)), node.address)
         for _ in range(5):
             with connect(address_of(router)) as sock:
-                data = sock.recv(1000)
                 for _ in range(20):
                     sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X-Padding: x\r\n" * 100)
                 sock.sendall(b"\r\n")
-                data += read_all(sock)
+                data = read_all(sock)
             assert len(json.loads(data.partition(b"\r\n\r\n")[2])["subscriptions"]) == 500
 
 
@@ -297,6 +326,50 @@ def test_prometheus(node):
         values = [sample.value for sample in times if sample.name.endswith("_bucket")]
         assert len(values) > 10 and values == sorted(values) and values[-1] == 3
         assert [sample.value for sample in times if sample.name.endswith("_count")] == [3]
+
+
+def test_many_nodes_are_told_of_when_asked_for(node):
+    """By default there are as many series as a Prometheus can have of every router; the rest is counted."""
+    with stats_router("--fastrouter-prometheus=127.0.0.1:0", "--stats-http") as router:
+        for number in range(1200):
+            send_announcement(router.server, Announcement(f"{number}.com", node.address))
+        router.announce("foo.com", node.address)
+        url = router.wait_for(r"figures for Prometheus on (\S+)")[1]
+
+        def told(query):
+            with urllib.request.urlopen(url + query) as reply:
+                families = text_string_to_metric_families(reply.read().decode())
+            return {family.name: family.samples for family in families}
+
+        for query, listed in (("", 1000), ("?nodes=1", 1201), ("?nodes=0", 0)):
+            found = told(query)
+            assert len(found["fastrouter_node_requests"]) == listed
+            assert found["fastrouter_nodes_left_out"][0].value == 1201 - listed
+            assert found["fastrouter_nodes"][0].value == found["fastrouter_pools"][0].value == 1201
+        with pytest.raises(urllib.error.HTTPError, match="400"):
+            urllib.request.urlopen(url + "?nodes=some")
+        for query, listed in (("", 1201), ("?nodes=0", 0)):
+            with urllib.request.urlopen(f"http://{address_of(router)}/{query}") as reply:
+                found = json.load(reply)
+            assert len(found["subscriptions"]) == listed and found["nodes_left_out"] == 1201 - listed
+
+
+def test_http_readers_that_ask_for_nothing(node):
+    """Those that leave, those that send half a request, and those that only wait: others go on."""
+    with stats_router("--stats-http", "--socket-timeout=1") as router:
+        server = router.pids("stats server")[0]
+        before = descriptors(server)
+        waiting = [connect(address_of(router)) for _ in range(70)]
+        with connect(address_of(router)) as client:
+            client.sendall(b"GET / HTTP/1.1\r\n")
+            client.shutdown(socket.SHUT_WR)
+            assert json.loads(read_all(client).partition(b"\r\n\r\n")[2])["fastrouter"]
+        with connect(address_of(router)) as client:
+            client.shutdown(socket.SHUT_WR)
+            assert read_all(client) == b""
+        wait_until(lambda: descriptors(server) == before, "the end of those that wait")
+        for client in waiting:
+            client.close()
 
 
 def test_a_unix_socket(tmp_path, node):

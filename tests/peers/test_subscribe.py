@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import termios
 from contextlib import ExitStack
 from dataclasses import replace
@@ -27,6 +28,7 @@ from harness import (
     gone,
     in_threads,
     load,
+    read_request,
     request,
     subscription_router,
     wait_until,
@@ -166,7 +168,7 @@ def test_a_program_that_dies_is_taken_back_at_once(app):
         (child,) = psutil.Process(program.pid).children()
         for process in [child, *child.children(recursive=True)]:
             process.kill()
-        router.wait_for("foo.com => marking .* as failed$")
+        router.wait_for("foo.com => .* has left")
         assert program.wait() == 137
 
 
@@ -185,7 +187,7 @@ def test_impatience(app):
         with subscribed(router, app, port, ("sleep", "600"), "--drain=600", "--shared") as program:
             router.wait_for("foo.com => new node")
             program.process.send_signal(signal.SIGTERM)
-            router.wait_for("no more requests|marking")
+            router.wait_for("no more requests|has left")
             program.process.send_signal(signal.SIGTERM)
             assert program.wait() == 128 + signal.SIGTERM
 
@@ -287,7 +289,7 @@ def test_something_that_runs_already(tmp_path):
                 with FakeNode(port=port) as node:
                     router.wait_for("foo.com => new node", count)
                     assert request(router.address).endswith(node.address.encode())
-                router.wait_for("foo.com => marking .* as failed$", count)
+                router.wait_for("foo.com => .* has left", count)
                 program.wait_for("is down", count)
             assert program.stop() == 0
 
@@ -361,6 +363,37 @@ def test_ping(uwsgi, app):
             assert "foo.com => new node" not in router.output
 
 
+@pytest.mark.parametrize("options", [(), ("--ping",)], ids=["accepting", "ping"])
+@pytest.mark.parametrize("server", ["gunicorn", "http.server", "waitress"])
+def test_an_http_server_is_not_announced(app, server, options):
+    """Its users would have status 400, or wait."""
+    port = a_port()
+    command = {
+        "gunicorn": (GUNICORN, "--bind", f"127.0.0.1:{port}", "--no-control-socket", "app:application"),
+        "waitress": (BIN / "waitress-serve", f"--listen=127.0.0.1:{port}", "app:application"),
+        "http.server": (sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)),
+    }[server]
+    with subscription_router() as router, subscribed(router, app, port, command, *options) as program:
+        program.wait_for(f"127.0.0.1:{port} is not announced: it speaks HTTP, not uwsgi")
+        assert program.stop() in (0, 128 + signal.SIGTERM)
+        assert "foo.com => new node" not in router.output
+        assert sum("speaks HTTP" in line for line in program.lines) == 1
+
+
+def test_servers_that_take_a_greeting_for_a_request_are_announced():
+    """Whatever they answer: a status of their application, nothing, or that they do not know it."""
+
+    def wrong(connection, number):
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+
+    with FakeNode(wrong) as one, FakeNode() as two, FakeNode(lambda connection, number: None) as three:
+        with subscription_router() as router:
+            for node in (one, two, three):
+                with announcing(router, "--key=foo.com", f"--address={node.address}", "--check-timeout=1"):
+                    router.wait_for(f"foo.com => new node: {node.address}")
+
+
 def test_our_own_application_answers_pings(app):
     port = a_port()
     with (
@@ -402,11 +435,11 @@ def test_everything_that_subscribe2_says(tmp_path):
             mapping.write_text("b.com\nc.com\n")
             for router in (first, second):
                 router.wait_for("c.com => new node")
-                router.wait_for("a.com => marking .* as failed$")
+                router.wait_for("a.com => .* has left")
             assert program.stop() == 0
             for router in (first, second):
                 for key in ("foo.com", "b.com", "c.com"):
-                    router.wait_for(f"{key} => marking .* as failed$|{key} => no more requests")
+                    router.wait_for(f"{key} => .* has left|{key} => no more requests")
 
 
 @pytest.mark.parametrize("digest", ["SHA256", "ED25519"])
@@ -552,5 +585,5 @@ def test_an_embedded_announcer(tmp_path):
         router.wait_for("foo.com => new node")
         assert request(router.address).endswith(node.address.encode())
         program.communicate(timeout=LIMIT)
-        router.wait_for("foo.com => no more requests|foo.com => marking .* as failed$")
+        router.wait_for("foo.com => no more requests|foo.com => .* has left")
         assert "no announce received" not in router.output

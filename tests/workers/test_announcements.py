@@ -42,7 +42,7 @@ def test_the_log_lines_that_people_know(router, nodes):
     router.wait_for(rf"^\[uwsgi-subscription for pid {pid}\] new pool: foo.com \(hash key: 11571\)$")
     router.wait_for(rf"^\[uwsgi-subscription for pid {pid}\] foo.com => new node: {second}$")
     router.unsubscribe("foo.com", first)
-    router.wait_for(rf"^\[uWSGI fastrouter pid {pid}\] foo.com => marking {first} as failed$")
+    router.wait_for(rf"^\[uWSGI fastrouter pid {pid}\] foo.com => {first} has left$")
     line = rf"foo.com => marking {second} as failed \(no announce received in 2 seconds\)$"
     router.wait_for(rf"^\[uwsgi-subscription for pid {pid}\] {line}")
     assert request(router.address) == b""

@@ -269,7 +269,7 @@ def test_sigint_leaves_at_once_but_not_without_a_word(app_file):
         with app(f"--subscribe-to={router.server}:foo.com", "--wsgi-file", app_file) as program:
             router.wait_for("foo.com => new node")
             assert program.stop(signal.SIGINT) == 0
-        router.wait_for("foo.com => marking .* as failed$")
+        router.wait_for("foo.com => .* has left")
 
 
 def test_a_killed_app_worker_is_replaced(app_file):

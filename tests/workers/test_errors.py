@@ -1,5 +1,9 @@
 """What a client is told when nobody answers it: nothing, unless the router is asked to (answer-errors)."""
 
+import json
+import os
+import signal
+
 import pytest
 from harness import (
     FakeNode,
@@ -10,6 +14,7 @@ from harness import (
     refusing_address,
     request,
     subscription_router,
+    wait_until,
 )
 
 
@@ -72,3 +77,46 @@ def test_a_node_that_does_not_accept(told, tmp_path):
     with Router("--fastrouter=127.0.0.1:0", f"--fastrouter-to={address}", *options(told)) as router:
         for _ in range(2):
             assert status(request(router.address)) == (503 if told else 0)
+
+
+def test_a_key_that_has_no_node_is_logged_and_counted(told, node):
+    with subscription_router(*options(told), "--fastrouter-stats=127.0.0.1:0") as router:
+        stats = router.wait_for(r"stats server enabled on (\S+)")[1]
+
+        def counted():
+            with connect(stats) as sock:
+                return json.loads(read_all(sock))["unserved_keys"]
+
+        assert counted() == {}
+        router.announce("left.com", node.address)
+        assert request(router.address, "http://left.com/")
+        assert counted() == {}, "nothing is noted of requests that are answered"
+        router.unsubscribe("left.com", node.address)
+        for key, count in (("nobody.com", 3), ("left.com", 1), ("\x1b[31mred.com", 2)):
+            for _ in range(count):
+                request(router.address, HTTP_HOST=key)
+        wait_until(lambda: sum(counted().values()) == 6, "all requests")
+        assert counted() == {"nobody.com": 3, "\x1b[31mred.com": 2, "left.com": 1}
+        assert next(iter(counted())) == "nobody.com"
+        lines = [line for line in router.lines if "no node for" in line]
+        assert lines == [
+            "[uwsgi-fastrouter] no node for nobody.com: nobody has announced it",
+            "[uwsgi-fastrouter] no node for left.com: all that it had are gone, or could not be reached",
+            "[uwsgi-fastrouter] no node for \\x1b[31mred.com: nobody has announced it",
+        ]
+
+
+def test_what_is_said_of_keys_that_clients_make_up_is_bounded():
+    with subscription_router("--fastrouter-stats=127.0.0.1:0") as router:
+        stats = router.wait_for(r"stats server enabled on (\S+)")[1]
+        for number in range(100):
+            request(router.address, f"http://{number}.com/")
+            request(router.address, "http://often.com/")
+        router.wait_for("more than 32 keys without a node in a minute")
+        assert sum("no node for" in line for line in router.lines) == 32
+        worker = router.pids("router worker")[0]
+        os.kill(worker, signal.SIGKILL)
+        router.wait_for("respawned router worker 1")
+        with connect(stats) as sock:
+            counted = json.loads(read_all(sock))["unserved_keys"]
+        assert len(counted) == 32 and counted["often.com"] == 100 and counted["99.com"] == 1

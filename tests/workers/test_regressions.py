@@ -225,7 +225,7 @@ def test_a_mapping_file_that_cannot_be_read_takes_nothing_back(tmp_path, app_fil
             mapping.unlink()
             program.wait_for("nothing of it is changed")
             assert b"200 OK" in request(router.address, "http://one.com/")
-            assert "marking" not in router.output
+            assert "marking" not in router.output and "has left" not in router.output
 
 
 def test_a_node_whose_failure_message_was_lost_comes_back(node):
