@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from fastrouter.address import AddressError, Binding, Shared, Tcp, Unix, parse_binding
-from fastrouter.config.foreign import foreign_options, why_ignored
+from fastrouter.config.foreign import foreign_options, verdict
 from fastrouter.config.option import check
 from fastrouter.config.pairs import ConfigError, Pair
 from fastrouter.config.resolve import COMMANDS, Written, load, read, reason_to_refuse
@@ -72,7 +72,8 @@ def _finding(pair: Pair, written: Written) -> Finding | None:
         return None
     if why := reason_to_refuse(pair, written):
         return Finding("refused", pair, why)
-    return Finding("ignored", pair, why_ignored(pair.name))
+    why = verdict(pair.name).reason if pair.name in foreign_options() else "there is no such option"
+    return Finding("ignored", pair, why)
 
 
 def _shown(finding: Finding) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 
 from fastrouter.config.pairs import ConfigError, Pair, why_unreadable
 
-__all__ = ["ENDS", "Block", "is_logic", "open_block"]
+__all__ = ["ENDS", "LOGIC", "Block", "is_logic", "open_block"]
 
 ENDS = frozenset({"end", "endfor", "end-for", "endif", "end-if"})
 
@@ -50,7 +50,7 @@ class Block:
 
 
 def is_logic(name: str) -> bool:
-    return name in _LOOPS or _condition(name) is not None
+    return name in LOGIC
 
 
 def open_block(pair: Pair, seen: list[Pair]) -> Block:
@@ -129,3 +129,6 @@ _TESTS: dict[str, _Test] = {
     "hostname": lambda value, seen: (platform.node() == value, value),
     "hostname-match": _hostname_match,
 }
+
+LOGIC = _LOOPS | _ALIASES.keys() | {f"if-{negation}{kind}" for kind in _TESTS for negation in ("", "not-")}
+"""The names of everything that opens a block."""

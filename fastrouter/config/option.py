@@ -199,6 +199,12 @@ def _hook(value: str) -> str:
     return value
 
 
+def _protocol(value: str) -> str:
+    if value != "uwsgi":
+        raise ValidateError("uwsgi, the only protocol of app workers; put nginx in front for HTTP")
+    return value
+
+
 def _capabilities(value: str) -> tuple[str, ...]:
     names = tuple(name.strip().lower().removeprefix("cap_") for name in value.split(","))
     for name in names:
@@ -210,6 +216,7 @@ def _capabilities(value: str) -> tuple[str, ...]:
 _VALIDATOR = Validator(
     {
         "hook": _hook,
+        "protocol": _protocol,
         "capabilities": _capabilities,
         "flag": _flag,
         "integer": _integer,

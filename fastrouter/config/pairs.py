@@ -40,5 +40,5 @@ def why_unreadable(error: OSError | ValueError) -> str:
 
 def unknown(name: str, names: Iterable[str]) -> str:
     """What to say about a name that is not one of names: that, and the nearest one that is."""
-    near = get_close_matches(name, names, n=1, cutoff=0.6)
+    near = get_close_matches(name, names, n=1, cutoff=0.7)
     return f"there is no such option; did you mean {near[0]}?" if near else "there is no such option"

@@ -8,7 +8,8 @@ from typing import Any
 from fastrouter.config.collect import collect
 from fastrouter.config.commandline import Syntax
 from fastrouter.config.expand import Expander
-from fastrouter.config.foreign import foreign_options, why_refused
+from fastrouter.config.foreign import foreign_letters, foreign_options, verdict
+from fastrouter.config.logic import ENDS, LOGIC
 from fastrouter.config.option import NONE, OPTIONAL, REQUIRED, Option, check, declared
 from fastrouter.config.pairs import ConfigError, Origin, Pair, unknown
 from fastrouter.config.verify import verify
@@ -24,24 +25,13 @@ COMMANDS = {
 """What asks for something other than to run."""
 
 _DIRECTIVES = {
-    "ini": REQUIRED,
-    "include": REQUIRED,
-    "inherit": REQUIRED,
-    "set": REQUIRED,
-    "set-placeholder": REQUIRED,
-    "set-ph": REQUIRED,
-    "if-env": REQUIRED,
-    "if-opt": REQUIRED,
-    "if-exists": REQUIRED,
-    "if-file": REQUIRED,
-    "if-dir": REQUIRED,
-    "for": REQUIRED,
-    "for-glob": REQUIRED,
-    "for-times": REQUIRED,
-    "for-readline": REQUIRED,
-    "endif": OPTIONAL,
-    "endfor": OPTIONAL,
+    **dict.fromkeys(("ini", "include", "inherit", "set", "set-placeholder", "set-ph"), REQUIRED),
+    **dict.fromkeys(LOGIC, REQUIRED),
+    **dict.fromkeys(ENDS, OPTIONAL),
+    "if-reload": OPTIONAL,
+    "if-not-reload": OPTIONAL,
 }
+"""What is followed while the configuration is read, and whether it takes an argument."""
 
 
 @dataclass(slots=True)
@@ -64,7 +54,12 @@ def syntax() -> Syntax:
     arguments = dict(foreign_options()) | _DIRECTIVES | dict.fromkeys(COMMANDS, NONE)
     arguments |= {name: option.argument for name, option in options.items()}
     letters = {option.short: option.name for option in options.values() if option.short}
-    return Syntax(arguments, {"h": "help", "S": "set", **letters})
+    return Syntax(arguments, {**foreign_letters(), "h": "help", "S": "set", **letters}, _that_work())
+
+
+def _that_work() -> frozenset[str]:
+    """Names that somebody may have meant who misspelt one."""
+    return frozenset({*all_options(), *_DIRECTIVES, *COMMANDS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +131,12 @@ def _take(option: Option, pair: Pair, values: dict[str, list[Any]], origins: dic
 def reason_to_refuse(pair: Pair, written: Written) -> str:
     """Why a name that is no option here cannot be passed over; empty when it can."""
     if pair.name in foreign_options():
-        return why_refused(pair.name)
+        found = verdict(pair.name)
+        return found.reason if found.refused else ""
     is_placeholder = pair.name in written.placeholders and not written.is_strict
     if pair.origin.source == "environment" or is_placeholder:
         return ""
-    return unknown(pair.name, syntax().arguments)
+    return unknown(pair.name, syntax().suggested)
 
 
 def _fill(values: dict[str, list[Any]]) -> Options:

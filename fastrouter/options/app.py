@@ -19,6 +19,14 @@ class AppOptions(Group):
         short="s",
         metavar="ADDRESS",
     )
+    protocol: str = one(
+        "protocol",
+        "uwsgi",
+        "what is spoken there: uwsgi only",
+        aliases=("socket-protocol",),
+        metavar="uwsgi",
+        differs="is an error with every other protocol",
+    )
     zerg: list[str] = many(
         "text",
         "accept them on the sockets that the zerg server at ADDRESS offers",

@@ -35,6 +35,7 @@ class SocketOptions(Group):
         "mode",
         None,
         "mode of UNIX sockets, 666 if none is given",
+        aliases=("chmod",),
         short="C",
         argument=OPTIONAL,
         metavar="MODE",

@@ -438,7 +438,7 @@ def test_the_doctor(tmp_path):
     file = tmp_path / "uwsgi.ini"
     file.write_text(
         "[uwsgi]\nplugins = fastrouter\nbase = /run/app\nmaster = 1\nfastrouter = %(base).sock\nlisten = 100\n"
-        "fastrouter-subscription-server = 127.0.0.1:2626\nfastrouter-timeout = 30\nattach-daemon = memcached\n"
+        "fastrouter-subscription-server = 127.0.0.1:2626\nfastrouter-timeout = 30\nbuffer-size = 8192\n"
     )
     found = run("doctor", file)
     assert found.returncode == 0, found.stdout + found.stderr
@@ -450,10 +450,10 @@ def test_the_doctor(tmp_path):
         ("different", "listen"),
         ("different", "fastrouter-subscription-server"),
         ("different", "fastrouter-timeout"),
-        ("ignored", "attach-daemon"),
+        ("ignored", "buffer-size"),
     ]
     assert reasons["listen"] == "the default is 1024"
-    assert reasons["attach-daemon"] == "start it with your process manager"
+    assert reasons["buffer-size"] == "packets, headers and bodies of every size are accepted"
     assert "fastrouter = /run/app.sock  (uwsgi.ini:5)" in found.stdout
     assert "1 same, 4 different, 2 ignored, 0 refused: fastrouter-master can run this" in found.stdout
     file.write_text(
@@ -461,7 +461,7 @@ def test_the_doctor(tmp_path):
     )
     found = run("doctor", file)
     assert found.returncode == 1
-    assert "there is no HTTP router here; put nginx in front" in found.stdout
+    assert "uWSGI's HTTP router is not here; put nginx in front" in found.stdout
     assert "expected a whole number of at least 0" in found.stdout
     assert "did you mean fastrouter-to?" in found.stdout
     file.write_text("[uwsgi]\nfastrouter = =3\n")
