@@ -79,5 +79,10 @@ def _check_files(options: Options, heritage: Heritage, log_path: str) -> None:
     if not log_path:
         make_sink(options.log, "", -1)
     for path in options.master.fifo:
-        if os.path.abspath(path) not in heritage.fifos:
-            check_fifo(path)
+        if os.path.abspath(path) in heritage.fifos:
+            continue
+        try:
+            check_fifo(path, may_be_read=bool(heritage.fifos))
+        except PermissionError:
+            if not heritage.fifos:
+                raise

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from configobj.validate import ValidateError, Validator
 
 from fastrouter.capabilities import CAPABILITIES
+from fastrouter.hook import HookSyntaxError, parse_hook, parse_touch_hook
 from fastrouter.subscriber import DIGEST_NAMES, SigningKey, SubscriberError, parse_signing
 
 __all__ = [
@@ -193,9 +194,18 @@ def _signing_key(value: str) -> SigningKey:
 
 
 def _hook(value: str) -> str:
-    action, _, command = value.partition(":")
-    if action != "exec" or not command:
-        raise ValidateError("exec:COMMAND, the only action of uWSGI's hooks that there is here")
+    try:
+        parse_hook(value)
+    except HookSyntaxError as error:
+        raise ValidateError(str(error)) from None
+    return value
+
+
+def _touch_hook(value: str) -> str:
+    try:
+        parse_touch_hook(value)
+    except HookSyntaxError as error:
+        raise ValidateError(str(error)) from None
     return value
 
 
@@ -216,6 +226,7 @@ def _capabilities(value: str) -> tuple[str, ...]:
 _VALIDATOR = Validator(
     {
         "hook": _hook,
+        "touch_hook": _touch_hook,
         "protocol": _protocol,
         "capabilities": _capabilities,
         "flag": _flag,
