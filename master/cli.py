@@ -40,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail("there is nothing to do: give a fastrouter address or an app socket, or see --help")
     if line := ignored_line(configuration):
         print(line, file=sys.stderr)
+    for warning in configuration.unused:  # the others are in the log
+        print(f"warning: {warning}", file=sys.stderr)
     return _run(configuration.options, heritage)
 
 

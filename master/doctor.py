@@ -11,7 +11,7 @@ from fastrouter.address import AddressError, Binding, Shared, Tcp, Unix, parse_b
 from fastrouter.config.foreign import foreign_options, verdict
 from fastrouter.config.option import check
 from fastrouter.config.pairs import ConfigError, Pair
-from fastrouter.config.resolve import COMMANDS, Written, load, read, reason_to_refuse
+from fastrouter.config.resolve import COMMANDS, Written, load, read, reason_to_refuse, why_unused
 from fastrouter.options import DoctorOptions, all_options
 from master.tool import run_tool
 
@@ -72,7 +72,7 @@ def _finding(pair: Pair, written: Written) -> Finding | None:
         return None
     if why := reason_to_refuse(pair, written):
         return Finding("refused", pair, why)
-    why = verdict(pair.name).reason if pair.name in foreign_options() else "there is no such option"
+    why = verdict(pair.name).reason if pair.name in foreign_options() else why_unused(pair)
     return Finding("ignored", pair, why)
 
 

@@ -72,6 +72,11 @@ class Option:
     many: bool = False
     """Every occurrence counts, in order; otherwise the last one does."""
 
+    @property
+    def is_free(self) -> bool:
+        """Whether a ``;`` or ``#`` may well be meant: in commands, formats and titles."""
+        return self.metavar in ("COMMAND", "FORMAT", "NAME=VALUE", "TITLE", "TEXT")
+
 
 @dataclasses.dataclass(slots=True)
 class Group:

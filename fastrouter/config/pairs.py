@@ -1,10 +1,13 @@
 """The (name, value, origin) pairs that configurations are made of before they are checked."""
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import NamedTuple
 
-__all__ = ["ConfigError", "Origin", "Pair", "unknown", "why_unreadable"]
+__all__ = ["ConfigError", "Origin", "Pair", "comment_hint", "unknown", "why_unreadable"]
+
+_COMMENT = re.compile(r"\s[;#]")
 
 
 class Origin(NamedTuple):
@@ -31,6 +34,11 @@ class ConfigError(Exception):
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+def comment_hint(value: str) -> str:
+    """What to add to a complaint about a value that may have a comment in it."""
+    return "; a comment needs a line of its own" if _COMMENT.search(value) else ""
 
 
 def why_unreadable(error: OSError | ValueError) -> str:

@@ -3,9 +3,8 @@
 import textwrap
 from typing import Any
 
-from fastrouter.config.foreign import foreign_options, verdict
+from fastrouter.config.foreign import verdict
 from fastrouter.config.option import NONE, OPTIONAL, Group, Option, declared
-from fastrouter.config.pairs import Pair
 from fastrouter.config.resolve import COMMANDS, Configuration, effective
 from fastrouter.config.tool import COMMANDS as TOOL_COMMANDS
 from fastrouter.options import GROUPS, TOOLS
@@ -135,7 +134,11 @@ def check_report(configuration: Configuration) -> str:
     lines = ["[uwsgi]", *(f"{text:<{width}}  ; {origin}" for text, origin in rows)]
     if configuration.ignored:
         lines += ["", "; these options of uWSGI mean nothing here:"]
-        lines += [f"; {pair.name} ({pair.origin}): {_why(pair)}" for pair in configuration.ignored]
+        lines += [
+            f"; {pair.name} ({pair.origin}): {verdict(pair.name).reason}" for pair in configuration.ignored
+        ]
+    if configuration.warnings:
+        lines += ["", *(f"; warning: {warning}" for warning in configuration.warnings)]
     return "\n".join([*lines, "; the configuration is good"])
 
 
@@ -143,10 +146,6 @@ def ignored_line(configuration: Configuration) -> str:
     """One line on the options of uWSGI that mean nothing here; empty when there are none."""
     names = [f"{pair.name} ({pair.origin})" for pair in configuration.ignored]
     return f"these options of uWSGI mean nothing here (--check says why): {', '.join(names)}" if names else ""
-
-
-def _why(pair: Pair) -> str:
-    return verdict(pair.name).reason if pair.name in foreign_options() else "there is no such option"
 
 
 def _written(option: Option, value: Any) -> str:

@@ -7,15 +7,16 @@ from typing import Any
 
 from fastrouter.config.collect import collect
 from fastrouter.config.commandline import Syntax
+from fastrouter.config.effects import without_effect
 from fastrouter.config.expand import Expander
 from fastrouter.config.foreign import foreign_letters, foreign_options, verdict
 from fastrouter.config.logic import ENDS, LOGIC
 from fastrouter.config.option import NONE, OPTIONAL, REQUIRED, Option, check, declared
-from fastrouter.config.pairs import ConfigError, Origin, Pair, unknown
+from fastrouter.config.pairs import ConfigError, Origin, Pair, comment_hint, unknown
 from fastrouter.config.verify import verify
 from fastrouter.options import Options, all_options
 
-__all__ = ["COMMANDS", "Configuration", "Written", "load", "read", "reason_to_refuse", "syntax"]
+__all__ = ["COMMANDS", "Configuration", "Written", "load", "read", "reason_to_refuse", "syntax", "why_unused"]
 
 COMMANDS = {
     "help": "print this list and exit",
@@ -45,6 +46,13 @@ class Configuration:
     """Of COMMANDS."""
     ignored: Sequence[Pair] = field(default_factory=list)
     """Options of uWSGI that mean nothing here."""
+    unused: Sequence[str] = ()
+    """Names that are no options, and that nothing refers to: with place and the nearest option."""
+
+    @property
+    def warnings(self) -> list[str]:
+        """Everything that is worth a look, and keeps nothing from running."""
+        return [*self.unused, *without_effect(self.options)]
 
 
 @cache
@@ -99,26 +107,37 @@ def _resolve(written: Written) -> Configuration:
     known = all_options()
     values: dict[str, list[Any]] = {}
     origins: dict[str, list[Origin]] = {}
-    problems, ignored, commands = [], [], set()
+    problems, ignored, unused, commands = [], [], [], set()
     for pair in written.pairs:
         option = known.get(pair.name)
         if option is not None:
             try:
                 _take(option, pair, values, origins)
             except ValueError as error:
-                problems.append(f"{pair.origin}: {pair.name} = {pair.value}: expected {error}")
+                said = f"expected {error}{comment_hint(pair.value)}"
+                problems.append(f"{pair.origin}: {pair.name} = {pair.value}: {said}")
+            else:
+                if option.kind == "text" and not option.is_free and comment_hint(pair.value):
+                    unused.append(f"{pair.origin}: {pair.name} = {pair.value}: {_COMMENT_TAKEN}")
         elif pair.name in COMMANDS:
             commands.add(pair.name)
         elif reason := reason_to_refuse(pair, written):
             problems.append(f"{pair.origin}: {pair.name}: {reason}")
-        elif pair.name in foreign_options() or pair.origin.source == "environment":
+        elif pair.name in foreign_options():
             ignored.append(pair)
+        elif pair.name not in written.placeholders:
+            unused.append(f"{pair.origin}: {pair.name}: {why_unused(pair)}")
     if problems:
         raise ConfigError(*problems)
-    return Configuration(_fill(values), origins, frozenset(commands), ignored)
+    return Configuration(_fill(values), origins, frozenset(commands), ignored, unused)
+
+
+_COMMENT_TAKEN = "what follows the blank is part of the value; a comment needs a line of its own"
 
 
 def _take(option: Option, pair: Pair, values: dict[str, list[Any]], origins: dict[str, list[Origin]]) -> None:
+    if option.kind == "flag" and comment_hint(pair.value):
+        raise ValueError("true or false")
     value = check(option, pair.value)
     if value is None:
         value = option.default
@@ -133,10 +152,17 @@ def reason_to_refuse(pair: Pair, written: Written) -> str:
     if pair.name in foreign_options():
         found = verdict(pair.name)
         return found.reason if found.refused else ""
-    is_placeholder = pair.name in written.placeholders and not written.is_strict
-    if pair.origin.source == "environment" or is_placeholder:
+    if (key := pair.name.partition(":")[0].rstrip()) != pair.name and key in syntax().arguments:
+        return f"expected {key} = VALUE; there is no colon behind names in ini files"
+    if pair.origin.source == "environment" or not written.is_strict:
         return ""
     return unknown(pair.name, syntax().suggested)
+
+
+def why_unused(pair: Pair) -> str:
+    """What to say about a name that is no option, and that nothing refers to."""
+    said, _, near = unknown(pair.name, syntax().suggested).partition("; ")
+    return "; ".join(filter(None, [f"{said}, and nothing refers to it", near]))
 
 
 def _fill(values: dict[str, list[Any]]) -> Options:

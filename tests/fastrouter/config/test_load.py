@@ -183,7 +183,24 @@ endif =
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("fastrouter-timeot = 3", "router.ini:2: fastrouter-timeot: there is no such option; did you mean fastrouter-timeout?"),
+        ("strict\nfastrouter-timeot = 3", "router.ini:3: fastrouter-timeot: there is no such option; did you mean fastrouter-timeout?"),
+        ("fastrouter-timeout: 3", "router.ini:2: fastrouter-timeout: 3: expected fastrouter-timeout = VALUE; there is no colon"),
+        ("listen = 5 ; enough", "router.ini:2: listen = 5 ; enough: expected a whole number of at least 1; a comment needs a line of its own"),
+        ("vacuum = false # later", "router.ini:2: vacuum = false # later: expected true or false; a comment needs a line"),
+        ("socket = :0 ; the app", "expected a port from 0 to 65535 after the last ':', not '0 ; the app'; a comment needs a line"),
+        ("socket = 127.0.0.1", "router.ini:2: socket = 127.0.0.1: expected a port behind the address, such as 127.0.0.1:3031"),
+        ("socket = ::1", "router.ini:2: socket = ::1: expected a port behind the address, such as [::1]:3031"),
+        ("fastrouter = 0", "router.ini:2: fastrouter = 0: expected HOST:PORT or the path of a UNIX socket, such as :0"),
+        ("fastrouter-to = 3031", "router.ini:2: fastrouter-to = 3031: expected HOST:PORT or the path of a UNIX socket"),
+        ("socket = $(NOPE)", "router.ini:2: socket = $(NOPE): expected an address, but nothing is known as $(NOPE)"),
+        ("socket = %(adr):4031", "router.ini:2: socket = %(adr):4031: expected an address, but nothing is known as %(adr)"),
+        ("fastrouter = 127.0.0.300:3031", "router.ini:2: fastrouter = 127.0.0.300:3031: expected an IPv4 address"),
+        ("fastrouter-stats = http://127.0.0.1:1717", "fastrouter-stats = http://127.0.0.1:1717: expected HOST:PORT or the path"),
+        ("fastrouter-subscription-server = 127.0.0.1", "fastrouter-subscription-server = 127.0.0.1: expected a port"),
+        ("zergpool = /tmp/z:127.0.0.300:1", "expected PATH:ADDRESS[,ADDRESS]..., but '127.0.0.300:1': expected an IPv4"),
+        ("fastrouter = :3031\nsocket = 0.0.0.0:3031", "router.ini:3: socket = 0.0.0.0:3031: the same address twice; it is fastrouter's of "),
+        ("fastrouter = /tmp/./a\nfastrouter = /tmp/a", "router.ini:3: fastrouter = /tmp/a: the same address twice; it is fastrouter's of "),
+        ("fastrouter-subscription-server = :31\nfastrouter-subscription-server = :31", "router.ini:3: fastrouter-subscription-server = :31: the same address twice"),
         ("fastrouter-timeout = soon", "router.ini:2: fastrouter-timeout = soon: expected a whole number of at least 0"),
         ("fastrouter-timeout = -3", "router.ini:2: fastrouter-timeout = -3: expected a whole number of at least 0"),
         ("chmod-socket = 99", "router.ini:2: chmod-socket = 99: expected three octal digits, such as 660"),
@@ -224,7 +241,7 @@ def test_mistakes_name_place_option_and_expectation(tmp_path, text, expected):
 
 
 def test_all_mistakes_are_told_at_once(tmp_path):
-    assert len(ini_problems(tmp_path, "[uwsgi]\nnonsense = 1\nlisten = x\nvacum = 1\n")) == 3
+    assert len(ini_problems(tmp_path, "[uwsgi]\nstrict\nnonsense = 1\nlisten = x\nvacum = 1\n")) == 3
 
 
 @pytest.mark.parametrize(
@@ -249,6 +266,43 @@ def test_files_that_include_each_other_end(tmp_path):
         "include each other" in one
         for one in ini_problems(tmp_path, f"[uwsgi]\nini = {tmp_path}/router.ini\n")
     )
+
+
+def test_names_that_nothing_uses_are_warned_of(tmp_path):
+    file = tmp_path / "router.ini"
+    file.write_text(
+        "[uwsgi]\nfastrouter = :0\nfastrouter-timeot = 3\nbase = /srv\nchdir2here = %(base)\npythonpath = /x # y\n"
+    )
+    found = load(["--ini", str(file)], {"UWSGI_NO_SUCH_THING": "7"})
+    warnings = [warning.replace(f"{tmp_path}/", "") for warning in found.warnings]
+    assert warnings == [
+        "environment: no-such-thing: there is no such option, and nothing refers to it",
+        "router.ini:3: fastrouter-timeot: there is no such option, and nothing refers to it; "
+        "did you mean fastrouter-timeout?",
+        "router.ini:5: chdir2here: there is no such option, and nothing refers to it",
+        "router.ini:6: pythonpath = /x # y: what follows the blank is part of the value; "
+        "a comment needs a line of its own",
+        "the router has no way to find a node: every request will be closed",
+    ]
+    assert all(f"; warning: {warning}" in check_report(found) for warning in found.warnings)
+
+
+def test_the_check_warns_of_what_the_start_warns_of():
+    found = load(["--fastrouter=:0", "--fastrouter-to=:9", "--fastrouter-use-base=/x", "--check"], {})
+    assert "; warning: fastrouter-to has no effect beside fastrouter-use-base" in check_report(found)
+
+
+def test_ports_that_the_kernel_chooses_and_the_two_kinds_may_be_there_twice():
+    addresses = [
+        "--fastrouter=:0",
+        "--fastrouter=:0",
+        "--socket=127.0.0.1:3031",
+        "--fastrouter-stats=127.0.0.2:3031",
+    ]
+    assert options(*addresses, "--fastrouter-subscription-server=127.0.0.1:3031").router.addresses == [
+        ":0",
+        ":0",
+    ]
 
 
 def test_strict_refuses_unreferenced_names(tmp_path):
