@@ -33,7 +33,7 @@ def foreign_options() -> Mapping[str, str]:
 
 @cache
 def foreign_letters() -> Mapping[str, str]:
-    """Those that have a name of one letter, by that."""
+    """Options whose name of one letter uWSGI knows and no declaration here, by that letter."""
     (letters,) = (text for heads, text in _blocks("foreign.txt") if heads == ["letters"])
     return dict(pair.split(":") for pair in letters.split())
 

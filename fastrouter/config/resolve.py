@@ -10,6 +10,7 @@ from fastrouter.config.commandline import Syntax
 from fastrouter.config.effects import without_effect
 from fastrouter.config.expand import Expander
 from fastrouter.config.foreign import foreign_letters, foreign_options, verdict
+from fastrouter.config.formats import LOADERS
 from fastrouter.config.logic import ENDS, LOGIC
 from fastrouter.config.option import NONE, OPTIONAL, REQUIRED, Option, check, declared
 from fastrouter.config.pairs import ConfigError, Origin, Pair, comment_hint, unknown
@@ -26,7 +27,8 @@ COMMANDS = {
 """What asks for something other than to run."""
 
 _DIRECTIVES = {
-    **dict.fromkeys(("ini", "include", "inherit", "set", "set-placeholder", "set-ph"), REQUIRED),
+    **dict.fromkeys(LOADERS, REQUIRED),
+    **dict.fromkeys(("include", "inherit", "set", "set-placeholder", "set-ph"), REQUIRED),
     **dict.fromkeys(LOGIC, REQUIRED),
     **dict.fromkeys(ENDS, OPTIONAL),
     "if-reload": OPTIONAL,

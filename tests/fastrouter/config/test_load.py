@@ -253,7 +253,7 @@ def test_all_mistakes_are_told_at_once(tmp_path):
         ("--fastruter :1", "did you mean fastrouter?"),
         ("-%", "unknown option -%"),
         ("-p", "-p needs an argument"),
-        ("router.yaml", "expected a configuration file whose name ends in .ini"),
+        ("router.toml", "expected a configuration file whose name ends in .ini, .yaml"),
         ("missing.ini", "No such file or directory"),
     ],
 )
