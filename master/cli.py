@@ -31,7 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if heritage.is_there and not heritage.rehearsal:
         return _take_the_place(heritage)
     try:
-        configuration = load(sys.argv[1:] if arguments is None else arguments, os.environ)
+        words = sys.argv[1:] if arguments is None else arguments
+        configuration = load(words, os.environ, is_reload=heritage.rehearsal)
     except ConfigError as error:
         return _fail(*error.problems)
     if configuration.commands:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from fastrouter.config.commandline import Syntax, parse
 from fastrouter.config.formats import LOADERS, format_of, read_text
 from fastrouter.config.ini import read_ini
-from fastrouter.config.logic import ENDS, Block, is_logic, open_block
+from fastrouter.config.logic import ENDS, Block, Seen, is_logic, open_block
 from fastrouter.config.magic import Magic
 from fastrouter.config.pairs import ConfigError, Origin, Pair, why_unreadable
 
@@ -44,9 +44,11 @@ def _keep_key(line: re.Match[str]) -> str:
     return re.sub(r"(?<!%)%s", "%%s", line[0])
 
 
-def collect(arguments: Sequence[str], environment: Mapping[str, str], syntax: Syntax) -> "Collector":
+def collect(
+    arguments: Sequence[str], environment: Mapping[str, str], syntax: Syntax, is_reload: bool
+) -> "Collector":
     """Read all sources. Raises ConfigError."""
-    collector = Collector()
+    collector = Collector(is_reload)
     for variable in environment:
         if variable.startswith("UWSGI_") and variable not in _NOT_OPTIONS:
             name = variable.removeprefix("UWSGI_").lower().replace("_", "-")
@@ -68,7 +70,8 @@ def collect(arguments: Sequence[str], environment: Mapping[str, str], syntax: Sy
 class Collector:
     """The pairs so far, the files that they were read from, and the logic block that is open."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_reload: bool) -> None:
+        self._is_reload = is_reload
         self.pairs: list[Pair] = []
         self.files: list[str] = []
         self.placeholders: set[str] = set()
@@ -86,7 +89,7 @@ class Collector:
         elif self._block is not None:
             self._block.add(pair)
         elif is_logic(pair.name):
-            self._block = open_block(pair, self.pairs)
+            self._block = open_block(pair, Seen(self.pairs, self._is_reload))
         elif pair.name in LOADERS or pair.name == "include":
             self.load(pair)
         elif pair.name in _PLACEHOLDER_SETTERS:

@@ -86,17 +86,20 @@ class Written:
         return any(pair.name == "strict" for pair in self.pairs)
 
 
-def read(arguments: Sequence[str], environment: Mapping[str, str]) -> Written:
-    """Read and expand everything. Raises ConfigError for what cannot be read."""
-    collector = collect(arguments, environment, syntax())
+def read(arguments: Sequence[str], environment: Mapping[str, str], is_reload: bool = False) -> Written:
+    """Read and expand everything. is_reload is what ``if-reload`` asks for.
+
+    Raises ConfigError for what cannot be read.
+    """
+    collector = collect(arguments, environment, syntax(), is_reload)
     expander = Expander(collector.pairs, environment)
     pairs = expander.expand_all() + collector.take_inherited(expander.expand)
     return Written(pairs, expander.used | collector.placeholders, collector.files)
 
 
-def load(arguments: Sequence[str], environment: Mapping[str, str]) -> Configuration:
+def load(arguments: Sequence[str], environment: Mapping[str, str], is_reload: bool = False) -> Configuration:
     """Read, expand and check everything. Raises ConfigError with all problems found."""
-    written = read(arguments, environment)
+    written = read(arguments, environment, is_reload)
     configuration = _resolve(written)
     configuration.options.files = written.files
     problems = verify(configuration.options, configuration.origins)

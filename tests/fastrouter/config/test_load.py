@@ -99,6 +99,15 @@ def test_flags(tmp_path, text, on):
     assert from_ini(tmp_path, f"[uwsgi]\nvacuum = {text}\n").sockets.vacuum is on
 
 
+def test_if_reload(tmp_path):
+    file = tmp_path / "router.ini"
+    file.write_text("[uwsgi]\nif-reload =\nlisten = 1\nendif =\nif-not-reload =\nlisten = 2\nendif =\n")
+    assert [load([str(file)], {}, is_reload=again).options.sockets.listen for again in (False, True)] == [
+        2,
+        1,
+    ]
+
+
 def test_magic_variables_of_files(tmp_path):
     text = "[uwsgi]\nprocname = %n|%s|%d|%e|%c|%x|%p|%%|%q|%(keep)|%h|%N|50%\n"
     name = f"router|router.ini|{tmp_path}/|ini|{tmp_path.name}||{tmp_path}/router.ini|%||%(keep)"
