@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from fastrouter import __version__
 from fastrouter.cache.definition import CacheError
@@ -11,6 +12,7 @@ from fastrouter.config.pairs import ConfigError
 from fastrouter.config.report import check_report, help_text, ignored_line
 from fastrouter.config.resolve import Configuration, load
 from fastrouter.options import Options
+from fastrouter.output import printing
 from master.former_program import run_again, who_is_who
 from master.heritage import Heritage, HeritageError
 from master.hooks import HookError
@@ -36,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         return _fail(*error.problems)
     if configuration.commands:
-        return _answer(configuration)
+        return printing(partial(_answer, configuration))
     if not _has_work(configuration.options):
         return _fail("there is nothing to do: give a fastrouter address or an app socket, or see --help")
     if line := ignored_line(configuration):

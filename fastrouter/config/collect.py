@@ -4,6 +4,7 @@ As in uWSGI: the environment, then the command line with configuration files in 
 named, then the bare file names, then whatever is inherited.
 """
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 
@@ -57,6 +58,8 @@ def collect(
     for pair in pairs:
         collector.add(pair)
     for file in files:
+        if not os.path.exists(file) and not os.path.exists(file.rpartition(":")[0]):
+            raise ConfigError(f"command line: {file}: there is no such file")
         if not format_of(file.rpartition(":")[0] or file) and not format_of(file):
             expected = (
                 "expected a configuration file whose name ends in .ini, .yaml, .yml, .json, .js or .xml"

@@ -467,8 +467,44 @@ def test_the_doctor(tmp_path):
     file.write_text("[uwsgi]\nfastrouter = =3\n")
     found = run("doctor", file)
     assert found.returncode == 1 and "problem" in found.stdout and "there is no shared-socket" in found.stdout
-    assert run("doctor", tmp_path / "none.ini").returncode == 1
+    found = run("doctor", tmp_path / "none.ini")
+    assert found.returncode == 1 and "none.ini: there is no such file" in found.stdout
     assert run("doctor").returncode == 2
+
+
+@pytest.mark.parametrize("before", [("uwsgi",), ("/usr/local/bin/uwsgi",), ("--",), ()])
+def test_the_doctor_takes_a_command_line(before):
+    """As a Dockerfile has it."""
+    found = run("doctor", *before, "--http", ":80", "-T", "--processes=2", "--protocl", "x")
+    assert (
+        found.returncode == 1
+        and "problem    command line: --protocl: there is no such option" in found.stdout
+    )
+    found = run("doctor", *before, "--http", ":80", "-T", "--processes=2")
+    assert found.returncode == 1
+    assert re.findall(r"^(\w+) +(.*)$", found.stdout, re.MULTILINE)[:3] == [
+        ("refused", "http = :80  (command line)"),
+        ("ignored", "enable-threads  (command line)"),
+        ("same", "processes = 2  (command line)"),
+    ]
+
+
+def test_nobody_has_to_read_to_the_end(tmp_path):
+    (tmp_path / "a.ini").write_text("[uwsgi]\nfastrouter = :0\n" + f"env = A={'x' * 500}\n" * 1000)
+    for name, *arguments in (
+        ("doctor", tmp_path / "a.ini"),
+        ("master", "--check", tmp_path / "a.ini"),
+        ("master", "--help"),
+        ("explain", "--help"),
+    ):
+        reader, writer = os.pipe()
+        os.close(reader)
+        command = [str(BIN / f"fastrouter-{name}"), *map(str, arguments)]
+        found = subprocess.run(
+            command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+        )
+        os.close(writer)
+        assert (found.returncode, found.stderr) == (128 + signal.SIGPIPE, "")
 
 
 def test_what_the_doctor_tells_a_real_web_server(tmp_path, nginx, node):

@@ -262,8 +262,8 @@ def test_all_mistakes_are_told_at_once(tmp_path):
         ("--fastruter :1", "did you mean fastrouter?"),
         ("-%", "unknown option -%"),
         ("-p", "-p needs an argument"),
-        ("router.toml", "expected a configuration file whose name ends in .ini, .yaml"),
-        ("missing.ini", "No such file or directory"),
+        ("/etc/passwd", "expected a configuration file whose name ends in .ini, .yaml"),
+        ("missing.ini", "command line: missing.ini: there is no such file"),
     ],
 )
 def test_mistakes_on_the_command_line(line, expected):
