@@ -9,7 +9,7 @@ from functools import partial
 from fastrouter import __version__
 from fastrouter.cache.definition import CacheError
 from fastrouter.config.pairs import ConfigError
-from fastrouter.config.report import check_report, help_text, ignored_line
+from fastrouter.config.report import check_report, help_text, ignored_line, usage_text
 from fastrouter.config.resolve import Configuration, load
 from fastrouter.options import Options
 from fastrouter.output import printing
@@ -80,6 +80,8 @@ def _answer(configuration: Configuration) -> int:
     """Do what was asked for instead of running."""
     if "help" in configuration.commands:
         print(help_text())
+    elif "usage" in configuration.commands:
+        print(usage_text())
     elif "version" in configuration.commands:
         print(__version__)
     else:

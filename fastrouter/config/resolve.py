@@ -20,6 +20,7 @@ from fastrouter.options import Options, all_options
 __all__ = ["COMMANDS", "Configuration", "Written", "load", "read", "reason_to_refuse", "syntax", "why_unused"]
 
 COMMANDS = {
+    "usage": "print the commonest uses and exit",
     "help": "print this list and exit",
     "version": "print the version and exit",
     "check": "check the configuration, print it with the origin of each value, and exit",
@@ -64,7 +65,7 @@ def syntax() -> Syntax:
     arguments = dict(foreign_options()) | _DIRECTIVES | dict.fromkeys(COMMANDS, NONE)
     arguments |= {name: option.argument for name, option in options.items()}
     letters = {option.short: option.name for option in options.values() if option.short}
-    return Syntax(arguments, {**foreign_letters(), "h": "help", "S": "set", **letters}, _that_work())
+    return Syntax(arguments, {**foreign_letters(), "h": "usage", "S": "set", **letters}, _that_work())
 
 
 def _that_work() -> frozenset[str]:

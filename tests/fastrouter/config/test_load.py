@@ -9,7 +9,7 @@ from harness import ROOT
 
 from fastrouter.config.manual import completion, manuals
 from fastrouter.config.pairs import ConfigError
-from fastrouter.config.report import check_report, help_text, ignored_line, reference
+from fastrouter.config.report import check_report, help_text, ignored_line, reference, usage_text
 from fastrouter.config.resolve import load
 from fastrouter.options import all_options
 
@@ -338,6 +338,17 @@ def test_the_check_report_says_where_each_value_came_from(tmp_path):
     assert re.search(r"^chmod-socket = 660 +; .*:4$", report, re.MULTILINE)
     assert re.search(r"^fastrouter-timeout = 60 +; default$", report, re.MULTILINE)
     assert re.search(r"^; thunder-lock \(.*:5\): the kernel wakes one waiter", report, re.MULTILINE)
+
+
+def test_the_short_help_has_examples_that_work(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "app.py").write_text("")
+    (tmp_path / "router.ini").write_text("[uwsgi]\nfastrouter = :0\n")
+    lines = usage_text().splitlines()
+    commands = [line.split()[1:] for line in lines if line.startswith("    fastrouter-master ")]
+    assert len(lines) < 26 and len(commands) == 5
+    assert not any(load(command, {}).unused for command in commands)
+    assert load(["-h"], {}).commands == {"usage"}
 
 
 def test_help_names_every_option():
