@@ -54,7 +54,7 @@ def _load_user_code(options: Options) -> int:
     caches = {one.name: Cache(replace(one, store=""), 1) for one in options.cache.definitions()}
     install_uwsgi_module(caches, options.sockets.socket_timeout, 0)
     try:
-        if options.app.is_served and (options.app.wsgi_file or options.app.module):
+        if options.app.is_served and options.app.is_there:
             load_application(options.app)
         if options.router.use_code_string is not None:
             load_mapping(options.router.use_code_string, options.app)

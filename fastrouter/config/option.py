@@ -214,6 +214,15 @@ def _touch_hook(value: str) -> str:
     return value
 
 
+def _mount(value: str) -> str:
+    path, _, application = value.partition("=")
+    if not path.startswith("/") or not application:
+        raise ValidateError(
+            "/PATH=FILE or /PATH=MODULE[:CALLABLE]; hosts are the web server's and the router's"
+        )
+    return value
+
+
 def _protocol(value: str) -> str:
     if value != "uwsgi":
         raise ValidateError("uwsgi, the only protocol of app workers; put nginx in front for HTTP")
@@ -238,6 +247,7 @@ _VALIDATOR = Validator(
         "integer": _integer,
         "count": _count,
         "mode": _mode,
+        "mount": _mount,
         "octal": _octal,
         "text": _text,
         "choice": _choice,

@@ -10,6 +10,7 @@ from fastrouter.cache.definition import CacheError, parse_definition, parse_item
 from fastrouter.config.addresses import parse_destination, parse_listener, said_twice, streams
 from fastrouter.config.pairs import Origin, comment_hint
 from fastrouter.options import Options
+from fastrouter.options.app import is_file
 from fastrouter.policy import PolicyError, parse_rule
 from fastrouter.subscriber import SubscriberError, parse_subscriptions
 
@@ -26,6 +27,7 @@ def verify(options: Options, origins: Mapping[str, Sequence[Origin]]) -> list[st
         _admission,
         _caches,
         _application,
+        _mounts,
         _subscriptions,
         _identities,
         _places,
@@ -211,8 +213,16 @@ def _application(options: Options) -> _Problems:
     ):
         problem = f"there are {len(app.sockets)} sockets, numbered from 0"
         yield "fastrouter-use-socket", 0, str(options.router.use_socket), problem
-    elif app.need_app and not (app.wsgi_file or app.module):
-        yield "need-app", 0, "true", "there is no application; give wsgi-file or module"
+    elif app.need_app and not app.is_there:
+        yield "need-app", 0, "true", "there is no application; give wsgi-file, module or mount"
+
+
+def _mounts(options: Options) -> _Problems:
+    app, start = options.app, options.master.chdir or "."
+    for position, text in enumerate(app.mount):
+        application = text.partition("=")[2]
+        if is_file(application) and not os.path.isfile(os.path.join(start, application)):
+            yield "mount", position, text, "there is no such file"
 
 
 def _subscriptions(options: Options) -> _Problems:
