@@ -27,8 +27,8 @@ HANDLED = (
 )
 """The signals that the master handles, and no child may get in its stead."""
 
-BeChild = Callable[[Context, Role, int, str, int], NoReturn]
-"""What a fresh child calls: with its role, index, name and the master's pid."""
+BeChild = Callable[[Context, Child, int], NoReturn]
+"""What a fresh child calls: with what it is, and the master's pid."""
 
 
 class Children:
@@ -149,4 +149,4 @@ class Children:
         # A terminal's SIGINT is for the master alone, which stops the children in order.
         os.setpgid(0, 0)
         self._leave_master()
-        return self._be_child(self._context, child.role, child.index, child.name, parent)
+        return self._be_child(self._context, child, parent)

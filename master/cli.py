@@ -4,12 +4,14 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from fastrouter.cache.definition import CacheError
 from fastrouter.config.pairs import ConfigError
-from fastrouter.config.report import check_report, help_text, ignored_line
+from fastrouter.config.report import check_report, help_text, ignored_line, usage_text
 from fastrouter.config.resolve import Configuration, load
 from fastrouter.options import Options
+from fastrouter.output import printing
 from fastrouter.text import in_words
 from fastrouter.version import version
 from master.former_program import run_again, who_is_who
@@ -32,15 +34,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if heritage.is_there and not heritage.rehearsal:
         return _take_the_place(heritage)
     try:
-        configuration = load(sys.argv[1:] if arguments is None else arguments, os.environ)
+        words = sys.argv[1:] if arguments is None else arguments
+        configuration = load(words, os.environ, is_reload=heritage.rehearsal)
     except ConfigError as error:
         return _fail(*error.problems)
     if configuration.commands:
-        return _answer(configuration)
+        return printing(partial(_answer, configuration))
     if not _has_work(configuration.options):
         return _fail("there is nothing to do: give a fastrouter address or an app socket, or see --help")
     if line := ignored_line(configuration):
         print(line, file=sys.stderr)
+    for warning in configuration.unused:  # the others are in the log
+        print(f"warning: {warning}", file=sys.stderr)
     return _run(configuration.options, heritage)
 
 
@@ -76,6 +81,8 @@ def _answer(configuration: Configuration) -> int:
     """Do what was asked for instead of running."""
     if "help" in configuration.commands:
         print(help_text())
+    elif "usage" in configuration.commands:
+        print(usage_text())
     elif "version" in configuration.commands:
         print(version())
     else:

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from fastrouter.address import AddressError, Binding, Shared, Tcp, Unix, parse_binding
-from fastrouter.config.foreign import foreign_options, why_ignored
+from fastrouter.config.foreign import foreign_options, verdict
+from fastrouter.config.formats import format_of
 from fastrouter.config.option import check
 from fastrouter.config.pairs import ConfigError, Pair
-from fastrouter.config.resolve import COMMANDS, Written, load, read, reason_to_refuse
+from fastrouter.config.resolve import COMMANDS, Written, load, read, reason_to_refuse, why_unused
 from fastrouter.options import DoctorOptions, all_options
 from master.tool import run_tool
 
@@ -30,12 +31,25 @@ class Finding(NamedTuple):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0 when the configuration can be used, 1 when not, 2 for a wrong command line."""
-    return run_tool(DoctorOptions, arguments, _doctor)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    command = _command_line(words)
+    if command:
+        return run_tool(DoctorOptions, [], lambda options, words: _examine(command))
+    return run_tool(DoctorOptions, words, _doctor)
+
+
+def _command_line(words: Sequence[str]) -> Sequence[str]:
+    """The arguments of uWSGI, where its command line is given; empty where only files are."""
+    first = os.path.basename(words[0]) if words else ""
+    if first == "--" or (re.fullmatch(r"uwsgi([-_.].*)?|fastrouter-master", first) and not format_of(first)):
+        return words[1:]
+    own = ("-h", "--help", "--version")
+    return words if any(word.startswith("-") and word not in own for word in words) else ()
 
 
 def _doctor(options: DoctorOptions, files: Sequence[str]) -> int:
     if not files:
-        raise ConfigError("expected FILE.ini")
+        raise ConfigError("expected a configuration file, or a command line of uWSGI's")
     return _examine(files)
 
 
@@ -72,13 +86,15 @@ def _finding(pair: Pair, written: Written) -> Finding | None:
         return None
     if why := reason_to_refuse(pair, written):
         return Finding("refused", pair, why)
-    return Finding("ignored", pair, why_ignored(pair.name))
+    why = verdict(pair.name).reason if pair.name in foreign_options() else why_unused(pair)
+    return Finding("ignored", pair, why)
 
 
 def _shown(finding: Finding) -> str:
     pair = finding.pair
     line = f"{pair.name} = {pair.value}" if pair.value else pair.name
-    text = _labelled(finding.verdict, f"{line}  ({os.path.basename(pair.origin.source)}:{pair.origin.line})")
+    origin = pair.origin._replace(source=os.path.basename(pair.origin.source))
+    text = _labelled(finding.verdict, f"{line}  ({origin})")
     if finding.why:
         indent = " " * 15
         text += "\n" + textwrap.fill(finding.why, 100, initial_indent=indent, subsequent_indent=indent)

@@ -30,30 +30,34 @@ class Fifo:
         that which was read. Raises OSError, but not after a reload, when there is no way back.
         """
         self._paths = [os.path.abspath(path) for path in paths[:_MOST]]
+        self._owner = owner
         self.descriptors: dict[str, int] = {}
-        """By path."""
-        for path in self._paths:
-            self._add(path, owner, (former or {}).get(path, -1), is_new=former is None)
-        for path in (former or {}).keys() - self.descriptors.keys():
-            os.close((former or {})[path])
-        self._paths = list(self.descriptors)
+        """By path: of the one that is read."""
         self._active = self._paths.index(active) if active in self._paths else 0
+        for path in self._paths:
+            self._add(path, (former or {}).get(path, -1), is_new=former is None)
+        for fd in set((former or {}).values()) - set(self.descriptors.values()):
+            os.close(fd)
 
-    def _add(self, path: str, owner: tuple[int, int], former: int, is_new: bool) -> None:
+    def _add(self, path: str, former: int, is_new: bool) -> None:
         if former >= 0 and _is_at(path, former):
             self.descriptors[path] = former
             return
         try:
-            self.descriptors[path] = _open(path, owner)
+            if path == self.active:
+                check_fifo(path)
+                self.descriptors[path] = _make_and_open(path, self._owner)
+            elif is_new or not os.path.lexists(path):
+                # Made now, by root perhaps; not opened, since another instance may be reading one day.
+                check_fifo(path, may_be_read=True)
+                if not _has_reader(path):
+                    _make(path, self._owner)
         except OSError as error:
             if is_new:
                 raise
             log.error("cannot make the pipe %s: %s", path, error.strerror)
             if former >= 0:
                 self.descriptors[path] = former
-        else:
-            if former >= 0:
-                os.close(former)
 
     @property
     def active(self) -> str:
@@ -63,7 +67,7 @@ class Fifo:
     @property
     def fd(self) -> int:
         """The descriptor to be read; -1 when there is none."""
-        return self.descriptors[self._paths[self._active]] if self._paths else -1
+        return self.descriptors.get(self.active, -1)
 
     def read(self) -> str:
         """The commands that wait."""
@@ -73,25 +77,41 @@ class Fifo:
             return ""
 
     def activate(self, slot: int) -> None:
-        """Read another one from now on, if there is one of that number."""
-        if slot < len(self._paths):
-            self._active = slot
-            log.info("active master fifo is now %s", self._paths[slot])
+        """Read another one from now on, if there is one of that number.
+
+        Where another instance reads it, a new one takes its place (uWSGI 2.0.31 behaviour).
+        """
+        path = self._paths[slot] if slot < len(self._paths) else self.active
+        if path == self.active:
+            return
+        try:
+            if _is_owned(path, self._owner) and not _has_reader(path):
+                fd = _open(path)
+            else:
+                check_fifo(path, may_be_read=True)
+                fd = _make_and_open(path, self._owner)
+        except OSError as error:
+            log.error("cannot make the pipe %s: %s", path, error.strerror)
+            return
+        os.close(self.fd)
+        self._active, self.descriptors = slot, {path: fd}
+        log.info("active master fifo is now %s", path)
 
     def remove(self) -> None:
         for path in self._paths:
             try:
-                os.unlink(path)
+                if _is_at(path, self.descriptors.get(path, -1)) or not _has_reader(path):
+                    os.unlink(path)
             except OSError as error:
                 log.debug("%s: %s", path, error)
 
 
-def check_fifo(path: str) -> None:
+def check_fifo(path: str, may_be_read: bool = False) -> None:
     """Raises OSError when a pipe could not be made there."""
     if os.path.lexists(path):
         if not stat.S_ISFIFO(os.lstat(path).st_mode):
             raise FileExistsError(errno.EEXIST, "there is a file of that name, and it is not a pipe", path)
-        if _has_reader(path):
+        if not may_be_read and _has_reader(path):
             raise OSError(
                 errno.EADDRINUSE, "another program, or another instance of this one, reads it", path
             )
@@ -107,21 +127,38 @@ def _has_reader(path: str) -> bool:
     return True
 
 
-def _open(path: str, owner: tuple[int, int]) -> int:
-    """A descriptor for a new pipe at path, which nobody but its owner may use."""
-    check_fifo(path)
+def _make_and_open(path: str, owner: tuple[int, int]) -> int:
+    _make(path, owner)
+    return _open(path)
+
+
+def _make(path: str, owner: tuple[int, int]) -> None:
+    """A new pipe at path, which nobody but its owner may use."""
     if os.path.lexists(path):
         os.unlink(path)
     os.mkfifo(path, 0o600)
     if os.geteuid() == 0:
         os.chown(path, *owner)
+
+
+def _open(path: str) -> int:
     # For writing, too: who reads only would see the end of file whenever a writer leaves.
     return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def _is_owned(path: str, owner: tuple[int, int]) -> bool:
+    """Whether there is a pipe that only the owner can write to."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return False
+    user = owner[0] if owner[0] >= 0 else os.geteuid()
+    return stat.S_ISFIFO(status.st_mode) and status.st_uid == user and not status.st_mode & 0o022
 
 
 def _is_at(path: str, fd: int) -> bool:
     try:
         there, here = os.stat(path), os.fstat(fd)
-    except OSError:
+    except OSError:  # a descriptor of -1, too
         return False
     return stat.S_ISFIFO(there.st_mode) and (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)

@@ -19,13 +19,13 @@ from fastrouter.succession import Succession
 from master.banner import announce_start
 from master.caches import SIGNED_TIMES, fill_caches, make_caches, make_signed_times
 from master.capabilities import forbid_new, keep, let_go_of_exec
-from master.child import Role
+from master.child import Child, Role
 from master.daemon import Daemon
 from master.fifo import Fifo
 from master.former import Former
 from master.former_program import copy_of_this_program
 from master.heritage import Heritage
-from master.hooks import HookError, run_hooks
+from master.hooks import HookError, run_accepting_hooks, run_hooks
 from master.live import publish
 from master.logs import LogHandler, set_up_logging
 from master.manager import activated_sockets
@@ -33,11 +33,11 @@ from master.privileges import drop_privileges, identity
 from master.rehearsal import rehearse
 from master.roles import ROUTER, roles
 from master.sockets import BindError, Sockets
-from master.supervisor import PID, Supervisor, Surroundings
+from master.supervisor import APP, PID, Supervisor, Surroundings
 from workers.appannouncer import what_is_announced
 from workers.configured import named_slots
 from workers.context import Context, Pipe
-from workers.process import die_with_parent, set_title
+from workers.process import BOOT_FAILURE, die_with_parent, set_title
 from workers.sinks import open_log
 
 __all__ = ["run"]
@@ -112,7 +112,7 @@ def run(options: Options, heritage: Heritage) -> int:
         log=handler,
         write_pidfile=lambda: _write_pidfile_again(pidfile),
     )
-    supervisor = Supervisor(context, roles(options), _be_child, former, surroundings)
+    supervisor = Supervisor(context, roles(options), partial(_be_child, is_new), former, surroundings)
     if heritage.is_asked_again:
         os.kill(os.getpid(), signal.SIGHUP)
     log.info("spawned fastrouter-master (pid: %d)", os.getpid())
@@ -343,24 +343,38 @@ def _layout(options: Options) -> Layout:
     return Layout(slots, options.router.processes)
 
 
-def _be_child(context: Context, role: Role, index: int, name: str, parent: int) -> NoReturn:
+def _be_child(is_new: bool, context: Context, child: Child, parent: int) -> NoReturn:
     """What a forked process does until its end."""
-    code = 1
+    code, role = 1, child.role
     try:
         master = context.options.master
-        set_title(f"fastrouter: {name}", master, master.procname)
+        set_title(f"fastrouter: {child.name}", master, master.procname)
         drop_privileges(*_identity(context.options, role), master.add_gid, master.cap)
         die_with_parent(parent)
-        if role.name == ROUTER:
-            run_hooks(context.options.hooks, "as-gateway")
+        for phase in _PHASES_OF_CHILDREN.get(role.name, ()):
+            run_hooks(context.options.hooks, phase)
         if role.runs_user_code:
             context.leave_to_user_code()
-        code = role.run(context, index, lambda: _report_ready(context))
+        is_first = is_new and not child.was_ready
+        code = role.run(context, child.index, partial(_is_child_ready, context, child, is_first))
+    except HookError as error:
+        log.error("%s: %s", child.name, error)
+        code = BOOT_FAILURE
     except BaseException:
-        log.exception("%s failed", name)
+        log.exception("%s failed", child.name)
     finally:
         sys.stdout.flush()
         os._exit(code)
+
+
+_PHASES_OF_CHILDREN = {ROUTER: ["as-gateway"], APP: ["post-fork"]}
+"""Hooks before anything else is done, by role."""
+
+
+def _is_child_ready(context: Context, child: Child, is_first: bool) -> None:
+    if child.role.name == APP:
+        run_accepting_hooks(context.options.hooks, child.index, is_first)
+    _report_ready(context)
 
 
 def _report_ready(context: Context) -> None:

@@ -54,7 +54,7 @@ def _load_user_code(options: Options) -> int:
     caches = {one.name: Cache(replace(one, store=""), 1) for one in options.cache.definitions()}
     install_uwsgi_module(caches, options.sockets.socket_timeout, 0)
     try:
-        if options.app.is_served and (options.app.wsgi_file or options.app.module):
+        if options.app.is_served and options.app.is_there:
             load_application(options.app)
         if options.router.use_code_string is not None:
             load_mapping(options.router.use_code_string, options.app)
@@ -79,5 +79,10 @@ def _check_files(options: Options, heritage: Heritage, log_path: str) -> None:
     if not log_path:
         make_sink(options.log, "", -1)
     for path in options.master.fifo:
-        if os.path.abspath(path) not in heritage.fifos:
-            check_fifo(path)
+        if os.path.abspath(path) in heritage.fifos:
+            continue
+        try:
+            check_fifo(path, may_be_read=bool(heritage.fifos))
+        except PermissionError:
+            if not heritage.fifos:
+                raise

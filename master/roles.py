@@ -64,5 +64,5 @@ def roles(options: Options) -> list[Role]:
 
 def _runs(role: str, options: Options) -> bool:
     """Whether there is user code to run by a child of that role."""
-    has_code = bool(options.app.wsgi_file or options.app.module)
+    has_code = options.app.is_there if role == APP else bool(options.app.wsgi_file or options.app.module)
     return has_code and options.app.is_served is (role == APP)

@@ -15,8 +15,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from fastrouter.cells import Table
+from fastrouter.hook import parse_touch_hook
 from fastrouter.shared import read_whole
 from master.child import Child, Role
 from master.children import HANDLED, BeChild, Children
@@ -25,7 +27,7 @@ from master.figures import log_figures
 from master.former import Former
 from master.harakiri import Harakiri
 from master.heritage import Heritage
-from master.hooks import HookError
+from master.hooks import HookError, run_touch_hook
 from master.logs import LogHandler
 from master.manager import Manager
 from master.reload import SUBSCRIPTION_SERVER, Reload
@@ -141,8 +143,10 @@ class Supervisor:
 
     def _watched_files(self) -> Touched:
         master, logs = self._context.options.master, self._context.options.log
+        hooks = [parse_touch_hook(text) for text in self._context.options.hooks.hook_touch]
         return Touched(
             {
+                **{partial(run_touch_hook, hook): [file] for file, hook in hooks},
                 self._begin_reload: master.touch_reload,
                 self._reload_app: master.touch_workers_reload,
                 self._chain_reload_app: master.touch_chain_reload,

@@ -8,7 +8,7 @@ from fastrouter.config.option import Group
 from fastrouter.config.pairs import ConfigError
 from fastrouter.config.report import tool_help
 from fastrouter.config.tool import parse_tool
-from fastrouter.version import version
+from fastrouter.output import printing
 
 __all__ = ["WRONG_USAGE", "run_tool"]
 
@@ -31,13 +31,12 @@ def run_tool(
     told: tuple[type[Exception], ...] = (ConfigError, *failures)
     try:
         options, commands, words = parse_tool(group, sys.argv[1:] if arguments is None else arguments)
-        if "help" in commands:
-            print(tool_help(group))
-            return 0
-        if "version" in commands:
-            print(version())
-            return 0
-        return work(options, words)
+        return printing(lambda: _answer(group, commands) if commands else work(options, words))
     except told as error:
         print(f"{group.USAGE.partition(' ')[0]}: {error}", file=sys.stderr)
         return WRONG_USAGE
+
+
+def _answer(group: type[Group], commands: set[str]) -> int:
+    print(tool_help(group) if "help" in commands else version())
+    return 0

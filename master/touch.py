@@ -16,13 +16,11 @@ class Touched:
 
     def look(self) -> None:
         """Do what belongs to the files that were touched since the last look, each thing once."""
+        times = {file: _time(file) for file in self._times}
+        touched = {file for file, time in times.items() if time != self._times[file]}
+        self._times = times
         for action, files in self._actions.items():
-            touched = False
-            for file in files:
-                time = _time(file)
-                touched |= time != self._times[file]
-                self._times[file] = time
-            if touched:
+            if not touched.isdisjoint(files):
                 action()
 
 

@@ -17,7 +17,9 @@ from collections.abc import Callable
 from typing import Any
 
 from fastrouter.options import AppOptions
+from fastrouter.options.app import is_file
 from fastrouter.place import current_directory
+from workers.mounts import Mounts
 
 __all__ = ["LoadError", "load_application", "load_file", "load_script", "prepare_imports"]
 
@@ -31,18 +33,35 @@ class LoadError(Exception):
 
 
 def load_application(options: AppOptions) -> Callable[..., Any]:
-    """Import the configured module or file and return its WSGI callable. Raises LoadError.
+    """Import what is configured and return the WSGI callable. Raises LoadError.
 
     What the user's code itself raises while it is imported passes through.
     """
-    if not options.wsgi_file and not options.module:
+    if not options.is_there:
         log.warning("there is no application; every request is answered with an error")
-        return _no_application
-    loaded = load_script(options)
-    module, _, name = options.module.partition(":")
-    name = name or options.callable
+    application = _no_application
+    if options.wsgi_file or options.module:
+        module, _, name = options.module.partition(":")
+        application = _callable(load_script(options), name or options.callable, options.wsgi_file or module)
+    if not options.mount:
+        return application
+    prepare_imports(options)
+    mounted = {"": application} | {
+        path: _load_mounted(text, options.callable) for path, text in options.mounts.items()
+    }
+    default = _no_application if options.no_default_app else application
+    return Mounts(mounted, default, options.manage_script_name)
+
+
+def _load_mounted(text: str, name: str) -> Callable[..., Any]:
+    if is_file(text):
+        return _callable(load_file(text), name, text)
+    module, _, own = text.partition(":")
+    return _callable(importlib.import_module(module), own or name, module)
+
+
+def _callable(loaded: Any, name: str, where: str) -> Callable[..., Any]:
     application = getattr(loaded, name, None)
-    where = options.wsgi_file or module
     if application is None:
         raise LoadError(f"there is no {name!r} in {where}")
     if not callable(application):

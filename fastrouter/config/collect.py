@@ -4,12 +4,14 @@ As in uWSGI: the environment, then the command line with configuration files in 
 named, then the bare file names, then whatever is inherited.
 """
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 
 from fastrouter.config.commandline import Syntax, parse
+from fastrouter.config.formats import LOADERS, format_of, read_text
 from fastrouter.config.ini import read_ini
-from fastrouter.config.logic import ENDS, Block, is_logic, open_block
+from fastrouter.config.logic import ENDS, Block, Seen, is_logic, open_block
 from fastrouter.config.magic import Magic
 from fastrouter.config.pairs import ConfigError, Origin, Pair, why_unreadable
 
@@ -43,9 +45,11 @@ def _keep_key(line: re.Match[str]) -> str:
     return re.sub(r"(?<!%)%s", "%%s", line[0])
 
 
-def collect(arguments: Sequence[str], environment: Mapping[str, str], syntax: Syntax) -> "Collector":
+def collect(
+    arguments: Sequence[str], environment: Mapping[str, str], syntax: Syntax, is_reload: bool
+) -> "Collector":
     """Read all sources. Raises ConfigError."""
-    collector = Collector()
+    collector = Collector(is_reload)
     for variable in environment:
         if variable.startswith("UWSGI_") and variable not in _NOT_OPTIONS:
             name = variable.removeprefix("UWSGI_").lower().replace("_", "-")
@@ -54,8 +58,13 @@ def collect(arguments: Sequence[str], environment: Mapping[str, str], syntax: Sy
     for pair in pairs:
         collector.add(pair)
     for file in files:
-        if not re.search(r"\.ini(:[^:]*)?$", file):
-            raise ConfigError(f"command line: {file}: expected a configuration file whose name ends in .ini")
+        if not os.path.exists(file) and not os.path.exists(file.rpartition(":")[0]):
+            raise ConfigError(f"command line: {file}: there is no such file")
+        if not format_of(file.rpartition(":")[0] or file) and not format_of(file):
+            expected = (
+                "expected a configuration file whose name ends in .ini, .yaml, .yml, .json, .js or .xml"
+            )
+            raise ConfigError(f"command line: {file}: {expected}")
         collector.load(Pair("include", file, Origin("command line")))
     collector.end()
     return collector
@@ -64,7 +73,8 @@ def collect(arguments: Sequence[str], environment: Mapping[str, str], syntax: Sy
 class Collector:
     """The pairs so far, the files that they were read from, and the logic block that is open."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_reload: bool) -> None:
+        self._is_reload = is_reload
         self.pairs: list[Pair] = []
         self.files: list[str] = []
         self.placeholders: set[str] = set()
@@ -82,8 +92,8 @@ class Collector:
         elif self._block is not None:
             self._block.add(pair)
         elif is_logic(pair.name):
-            self._block = open_block(pair, self.pairs)
-        elif pair.name in ("ini", "include"):
+            self._block = open_block(pair, Seen(self.pairs, self._is_reload))
+        elif pair.name in LOADERS or pair.name == "include":
             self.load(pair)
         elif pair.name in _PLACEHOLDER_SETTERS:
             self._set(pair)
@@ -107,7 +117,10 @@ class Collector:
             raise ConfigError(f"{self._block.start.origin}: {self._block.start.name} has no end")
 
     def load(self, pair: Pair) -> None:
-        """Read the file that pair names: ``FILE``, ``FILE:SECTION`` or ``:SECTION`` of the file before."""
+        """Read the file that pair names: ``FILE``, ``FILE:SECTION`` or ``:SECTION`` of the file before.
+
+        An option that is named for a format says that it is of that, otherwise the file's name does.
+        """
         path, colon, section = pair.value.rpartition(":")
         if not colon:
             path, section = section, ""
@@ -115,17 +128,17 @@ class Collector:
         if self._depth == _MAX_DEPTH:
             raise ConfigError(f"{pair.origin}: {pair.name} = {pair.value}: files include each other")
         try:
-            with open(path, encoding="utf-8", errors="surrogateescape") as file:
-                text = file.read()
+            text = read_text(path)
         except (OSError, ValueError) as error:
             raise ConfigError(f"{pair.origin}: {pair.name} = {pair.value}: {why_unreadable(error)}") from None
         self._last_file = path
         if path not in self.files:
             self.files.append(path)
         text = _PATTERN_LINE.sub(_keep_key, text)
-        text = self._magic.replace(text, path, section, main=pair.name == "ini")
+        text = self._magic.replace(text, path, section, main=pair.name in LOADERS)
         self._depth += 1
-        for inner in read_ini(text, path, section or "uwsgi"):
+        reader = LOADERS.get(pair.name) or LOADERS.get(format_of(path)) or read_ini
+        for inner in reader(text, path, section or "uwsgi"):
             self.add(inner)
         self._depth -= 1
 

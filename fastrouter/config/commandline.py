@@ -4,7 +4,7 @@
 An optional argument needs the ``=``. What has no dash in front is a configuration file.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from fastrouter.config.option import NONE, OPTIONAL, REQUIRED
@@ -23,6 +23,8 @@ class Syntax:
     """REQUIRED, OPTIONAL or NONE by option name."""
     letters: Mapping[str, str]
     """Option names by letter."""
+    suggested: Collection[str]
+    """Names that may have been meant by one that is wrong."""
 
 
 def parse(arguments: Sequence[str], syntax: Syntax) -> tuple[list[Pair], list[str]]:
@@ -87,4 +89,4 @@ def _complete(typed: str, syntax: Syntax) -> str:
         return names[0]
     if names:
         raise ConfigError(f"command line: --{typed} is ambiguous: --{', --'.join(names[:6])}")
-    raise ConfigError(f"{COMMAND_LINE}: --{typed}: {unknown(typed, syntax.arguments)}")
+    raise ConfigError(f"{COMMAND_LINE}: --{typed}: {unknown(typed, syntax.suggested)}")

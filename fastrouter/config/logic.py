@@ -8,10 +8,11 @@ import os
 import platform
 import re
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from fastrouter.config.pairs import ConfigError, Pair, why_unreadable
 
-__all__ = ["ENDS", "Block", "is_logic", "open_block"]
+__all__ = ["ENDS", "LOGIC", "Block", "Seen", "is_logic", "open_block"]
 
 ENDS = frozenset({"end", "endfor", "end-for", "endif", "end-if"})
 
@@ -23,6 +24,15 @@ _ALIASES = {
     "if-directory": "if-dir",
     "ifplugin": "if-plugin",
 }
+
+
+class Seen(NamedTuple):
+    """What conditions may look at, beside the machine."""
+
+    pairs: list[Pair]
+    """Those that come before."""
+    is_reload: bool
+    """The program is to be replaced by itself."""
 
 
 class Block:
@@ -50,11 +60,11 @@ class Block:
 
 
 def is_logic(name: str) -> bool:
-    return name in _LOOPS or _condition(name) is not None
+    return name in LOGIC
 
 
-def open_block(pair: Pair, seen: list[Pair]) -> Block:
-    """Begin the block that pair opens; seen are the pairs before it. Raises ConfigError."""
+def open_block(pair: Pair, seen: Seen) -> Block:
+    """Begin the block that pair opens. Raises ConfigError."""
     if pair.name in _LOOPS:
         return Block(pair, list(_items(pair)))
     condition = _condition(pair.name)
@@ -81,7 +91,7 @@ def _items(pair: Pair) -> Iterable[str]:
         raise ConfigError(f"{pair.origin}: for-readline = {pair.value}: {why_unreadable(error)}") from None
 
 
-_Test = Callable[[str, list[Pair]], tuple[bool, str]]
+_Test = Callable[[str, Seen], tuple[bool, str]]
 
 
 def _condition(name: str) -> tuple[_Test, bool] | None:
@@ -97,20 +107,20 @@ def _condition(name: str) -> tuple[_Test, bool] | None:
     return (test, wanted) if test else None
 
 
-def _env(value: str, seen: list[Pair]) -> tuple[bool, str]:
+def _env(value: str, seen: Seen) -> tuple[bool, str]:
     name, equals, wanted = value.partition("=")
     found = os.environ.get(name)
     return (found is not None and (not equals or found == wanted)), found or ""
 
 
-def _opt(value: str, seen: list[Pair]) -> tuple[bool, str]:
+def _opt(value: str, seen: Seen) -> tuple[bool, str]:
     name, equals, wanted = value.partition("=")
-    values = [pair.value for pair in seen if pair.name == name.strip()]
+    values = [pair.value for pair in seen.pairs if pair.name == name.strip()]
     holds = any(not equals or found == wanted.strip() for found in values)
     return holds, (wanted.strip() if equals else values[0]) if holds else ""
 
 
-def _hostname_match(value: str, seen: list[Pair]) -> tuple[bool, str]:
+def _hostname_match(value: str, seen: Seen) -> tuple[bool, str]:
     try:
         return re.search(value, platform.node()) is not None, platform.node()
     except re.error as error:
@@ -125,7 +135,10 @@ _TESTS: dict[str, _Test] = {
     "dir": lambda value, seen: (os.path.isdir(value), value),
     # There are no plugins: what uWSGI has them for is built in, and named here so that old files go on.
     "plugin": lambda value, seen: (value in ("fastrouter", "corerouter", "python", "python3"), value),
-    "reload": lambda value, seen: ("FASTROUTER_GENERATION" in os.environ, value),
+    "reload": lambda value, seen: (seen.is_reload, value),
     "hostname": lambda value, seen: (platform.node() == value, value),
     "hostname-match": _hostname_match,
 }
+
+LOGIC = _LOOPS | _ALIASES.keys() | {f"if-{negation}{kind}" for kind in _TESTS for negation in ("", "not-")}
+"""The names of everything that opens a block."""

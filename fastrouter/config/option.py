@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from configobj.validate import ValidateError, Validator
 
 from fastrouter.capabilities import CAPABILITIES
+from fastrouter.hook import HookSyntaxError, parse_hook, parse_touch_hook
 from fastrouter.subscriber import DIGEST_NAMES, SigningKey, SubscriberError, parse_signing
 
 __all__ = [
@@ -70,6 +71,11 @@ class Option:
     """What is otherwise than in uWSGI 2.0.31, if anything is: a sentence without its subject."""
     many: bool = False
     """Every occurrence counts, in order; otherwise the last one does."""
+
+    @property
+    def is_free(self) -> bool:
+        """Whether a ``;`` or ``#`` may well be meant: in commands, formats and titles."""
+        return self.metavar in ("COMMAND", "FORMAT", "NAME=VALUE", "TITLE", "TEXT")
 
 
 @dataclasses.dataclass(slots=True)
@@ -206,9 +212,33 @@ def _signing_key(value: str) -> SigningKey:
 
 
 def _hook(value: str) -> str:
-    action, _, command = value.partition(":")
-    if action != "exec" or not command:
-        raise ValidateError("exec:COMMAND, the only action of uWSGI's hooks that there is here")
+    try:
+        parse_hook(value)
+    except HookSyntaxError as error:
+        raise ValidateError(str(error)) from None
+    return value
+
+
+def _touch_hook(value: str) -> str:
+    try:
+        parse_touch_hook(value)
+    except HookSyntaxError as error:
+        raise ValidateError(str(error)) from None
+    return value
+
+
+def _mount(value: str) -> str:
+    path, _, application = value.partition("=")
+    if not path.startswith("/") or not application:
+        raise ValidateError(
+            "/PATH=FILE or /PATH=MODULE[:CALLABLE]; hosts are the web server's and the router's"
+        )
+    return value
+
+
+def _protocol(value: str) -> str:
+    if value != "uwsgi":
+        raise ValidateError("uwsgi, the only protocol of app workers; put nginx in front for HTTP")
     return value
 
 
@@ -223,11 +253,14 @@ def _capabilities(value: str) -> tuple[str, ...]:
 _VALIDATOR = Validator(
     {
         "hook": _hook,
+        "touch_hook": _touch_hook,
+        "protocol": _protocol,
         "capabilities": _capabilities,
         "flag": _flag,
         "integer": _integer,
         "count": _count,
         "mode": _mode,
+        "mount": _mount,
         "octal": _octal,
         "text": _text,
         "seconds": _seconds,

@@ -1,10 +1,13 @@
 """The (name, value, origin) pairs that configurations are made of before they are checked."""
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import NamedTuple
 
-__all__ = ["ConfigError", "Origin", "Pair", "unknown", "why_unreadable"]
+__all__ = ["ConfigError", "Origin", "Pair", "comment_hint", "unknown", "why_unreadable"]
+
+_COMMENT = re.compile(r"\s[;#]")
 
 
 class Origin(NamedTuple):
@@ -33,6 +36,11 @@ class ConfigError(Exception):
         self.problems = problems
 
 
+def comment_hint(value: str) -> str:
+    """What to add to a complaint about a value that may have a comment in it."""
+    return "; a comment needs a line of its own" if _COMMENT.search(value) else ""
+
+
 def why_unreadable(error: OSError | ValueError) -> str:
     """In words; a path with a NUL byte is no OSError."""
     return (error.strerror or "") if isinstance(error, OSError) else str(error)
@@ -40,5 +48,5 @@ def why_unreadable(error: OSError | ValueError) -> str:
 
 def unknown(name: str, names: Iterable[str]) -> str:
     """What to say about a name that is not one of names: that, and the nearest one that is."""
-    near = get_close_matches(name, names, n=1, cutoff=0.6)
+    near = get_close_matches(name, names, n=1, cutoff=0.7)
     return f"there is no such option; did you mean {near[0]}?" if near else "there is no such option"

@@ -3,18 +3,62 @@
 import textwrap
 from typing import Any
 
+from fastrouter.config.foreign import verdict
 from fastrouter.config.option import NONE, OPTIONAL, Group, Option, declared
 from fastrouter.config.resolve import COMMANDS, Configuration, effective
 from fastrouter.config.tool import COMMANDS as TOOL_COMMANDS
 from fastrouter.options import GROUPS, TOOLS
 
-__all__ = ["check_report", "help_text", "ignored_line", "reference", "tool_help"]
+__all__ = ["check_report", "help_text", "ignored_line", "reference", "tool_help", "usage_text"]
+
+
+_USAGE = "usage: fastrouter-master [OPTION...] [FILE[:SECTION]...]"
+
+_EXAMPLES = (
+    (
+        "A router for instances that announce themselves, behind a web server:",
+        "--fastrouter 127.0.0.1:3031 --fastrouter-subscription-server 127.0.0.1:7000",
+    ),
+    (
+        "An application that announces itself to it:",
+        "--socket 127.0.0.1:0 --wsgi-file app.py --subscribe-to 127.0.0.1:7000:www.example.com",
+    ),
+    (
+        "A router to fixed nodes:",
+        "--fastrouter :3031 --fastrouter-to 10.0.0.7:8000 --fastrouter-to 10.0.0.8:8000",
+    ),
+    (
+        "The same as a file says, with figures for fastrouter-top:",
+        "--ini router.ini --fastrouter-stats /run/stats",
+    ),
+    ("What a configuration means, and what is wrong with it:", "--check --ini router.ini"),
+)
+
+
+def usage_text() -> str:
+    """The text of -h."""
+    lines = [_USAGE, ""]
+    for purpose, arguments in _EXAMPLES:
+        lines += [purpose, f"    fastrouter-master {arguments}"]
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "Options are written the same in ini files, without the dashes: name = value.",
+            "Every option: fastrouter-master --help, or docs/options.md. Other commands, each with --help:",
+            "    fastrouter-subscribe  announces a program that does not announce itself",
+            "    fastrouter-request    sends one request",
+            "    fastrouter-top        shows what a router does",
+            "    fastrouter-explain    says where a request would go",
+            "    fastrouter-doctor     says what a configuration of uWSGI's means here",
+        ]
+    )
 
 
 def help_text() -> str:
     """The text of --help."""
     lines = [
-        "usage: fastrouter-master [OPTION...] [FILE.ini[:SECTION]...]",
+        _USAGE,
         "",
         "Options are written the same in ini files, without the dashes: name = value.",
     ]
@@ -22,7 +66,7 @@ def help_text() -> str:
         lines += ["", *_group_help(group)]
     lines += ["", "Commands:"]
     for name, text in COMMANDS.items():
-        lines += _help_lines("-h, --help" if name == "help" else f"    --{name}", text)
+        lines += _help_lines("-h, --usage" if name == "usage" else f"    --{name}", text)
     return "\n".join(lines)
 
 
@@ -131,15 +175,20 @@ def check_report(configuration: Configuration) -> str:
     rows = set_rows + default_rows
     width = max((len(text) for text, _ in rows), default=0)
     lines = ["[uwsgi]", *(f"{text:<{width}}  ; {origin}" for text, origin in rows)]
-    if line := ignored_line(configuration):
-        lines += ["", f"; {line}"]
+    if configuration.ignored:
+        lines += ["", "; these options of uWSGI mean nothing here:"]
+        lines += [
+            f"; {pair.name} ({pair.origin}): {verdict(pair.name).reason}" for pair in configuration.ignored
+        ]
+    if configuration.warnings:
+        lines += ["", *(f"; warning: {warning}" for warning in configuration.warnings)]
     return "\n".join([*lines, "; the configuration is good"])
 
 
 def ignored_line(configuration: Configuration) -> str:
     """One line on the options of uWSGI that mean nothing here; empty when there are none."""
     names = [f"{pair.name} ({pair.origin})" for pair in configuration.ignored]
-    return f"these options of uWSGI mean nothing here: {', '.join(names)}" if names else ""
+    return f"these options of uWSGI mean nothing here (--check says why): {', '.join(names)}" if names else ""
 
 
 def _written(option: Option, value: Any) -> str:

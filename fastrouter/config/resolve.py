@@ -7,16 +7,20 @@ from typing import Any
 
 from fastrouter.config.collect import collect
 from fastrouter.config.commandline import Syntax
+from fastrouter.config.effects import without_effect
 from fastrouter.config.expand import Expander
-from fastrouter.config.foreign import foreign_options, why_refused
+from fastrouter.config.foreign import foreign_letters, foreign_options, verdict
+from fastrouter.config.formats import LOADERS
+from fastrouter.config.logic import ENDS, LOGIC
 from fastrouter.config.option import NONE, OPTIONAL, REQUIRED, Option, check, declared
-from fastrouter.config.pairs import ConfigError, Origin, Pair, unknown
+from fastrouter.config.pairs import ConfigError, Origin, Pair, comment_hint, unknown
 from fastrouter.config.verify import verify
 from fastrouter.options import Options, all_options
 
-__all__ = ["COMMANDS", "Configuration", "Written", "load", "read", "reason_to_refuse", "syntax"]
+__all__ = ["COMMANDS", "Configuration", "Written", "load", "read", "reason_to_refuse", "syntax", "why_unused"]
 
 COMMANDS = {
+    "usage": "print the commonest uses and exit",
     "help": "print this list and exit",
     "version": "print the version, and whether it is compiled, and exit",
     "check": "check the configuration, print it with the origin of each value, and exit",
@@ -24,24 +28,14 @@ COMMANDS = {
 """What asks for something other than to run."""
 
 _DIRECTIVES = {
-    "ini": REQUIRED,
-    "include": REQUIRED,
-    "inherit": REQUIRED,
-    "set": REQUIRED,
-    "set-placeholder": REQUIRED,
-    "set-ph": REQUIRED,
-    "if-env": REQUIRED,
-    "if-opt": REQUIRED,
-    "if-exists": REQUIRED,
-    "if-file": REQUIRED,
-    "if-dir": REQUIRED,
-    "for": REQUIRED,
-    "for-glob": REQUIRED,
-    "for-times": REQUIRED,
-    "for-readline": REQUIRED,
-    "endif": OPTIONAL,
-    "endfor": OPTIONAL,
+    **dict.fromkeys(LOADERS, REQUIRED),
+    **dict.fromkeys(("include", "inherit", "set", "set-placeholder", "set-ph"), REQUIRED),
+    **dict.fromkeys(LOGIC, REQUIRED),
+    **dict.fromkeys(ENDS, OPTIONAL),
+    "if-reload": OPTIONAL,
+    "if-not-reload": OPTIONAL,
 }
+"""What is followed while the configuration is read, and whether it takes an argument."""
 
 
 @dataclass(slots=True)
@@ -55,6 +49,13 @@ class Configuration:
     """Of COMMANDS."""
     ignored: Sequence[Pair] = field(default_factory=list)
     """Options of uWSGI that mean nothing here."""
+    unused: Sequence[str] = ()
+    """Names that are no options, and that nothing refers to: with place and the nearest option."""
+
+    @property
+    def warnings(self) -> list[str]:
+        """Everything that is worth a look, and keeps nothing from running."""
+        return [*self.unused, *without_effect(self.options)]
 
 
 @cache
@@ -64,7 +65,12 @@ def syntax() -> Syntax:
     arguments = dict(foreign_options()) | _DIRECTIVES | dict.fromkeys(COMMANDS, NONE)
     arguments |= {name: option.argument for name, option in options.items()}
     letters = {option.short: option.name for option in options.values() if option.short}
-    return Syntax(arguments, {"h": "help", "S": "set", **letters})
+    return Syntax(arguments, {**foreign_letters(), "h": "usage", "S": "set", **letters}, _that_work())
+
+
+def _that_work() -> frozenset[str]:
+    """Names that somebody may have meant who misspelt one."""
+    return frozenset({*all_options(), *_DIRECTIVES, *COMMANDS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +87,20 @@ class Written:
         return any(pair.name == "strict" for pair in self.pairs)
 
 
-def read(arguments: Sequence[str], environment: Mapping[str, str]) -> Written:
-    """Read and expand everything. Raises ConfigError for what cannot be read."""
-    collector = collect(arguments, environment, syntax())
+def read(arguments: Sequence[str], environment: Mapping[str, str], is_reload: bool = False) -> Written:
+    """Read and expand everything. is_reload is what ``if-reload`` asks for.
+
+    Raises ConfigError for what cannot be read.
+    """
+    collector = collect(arguments, environment, syntax(), is_reload)
     expander = Expander(collector.pairs, environment)
     pairs = expander.expand_all() + collector.take_inherited(expander.expand)
     return Written(pairs, expander.used | collector.placeholders, collector.files)
 
 
-def load(arguments: Sequence[str], environment: Mapping[str, str]) -> Configuration:
+def load(arguments: Sequence[str], environment: Mapping[str, str], is_reload: bool = False) -> Configuration:
     """Read, expand and check everything. Raises ConfigError with all problems found."""
-    written = read(arguments, environment)
+    written = read(arguments, environment, is_reload)
     configuration = _resolve(written)
     configuration.options.files = written.files
     problems = verify(configuration.options, configuration.origins)
@@ -104,26 +113,37 @@ def _resolve(written: Written) -> Configuration:
     known = all_options()
     values: dict[str, list[Any]] = {}
     origins: dict[str, list[Origin]] = {}
-    problems, ignored, commands = [], [], set()
+    problems, ignored, unused, commands = [], [], [], set()
     for pair in written.pairs:
         option = known.get(pair.name)
         if option is not None:
             try:
                 _take(option, pair, values, origins)
             except ValueError as error:
-                problems.append(f"{pair.origin}: {pair.name} = {pair.value}: expected {error}")
+                said = f"expected {error}{comment_hint(pair.value)}"
+                problems.append(f"{pair.origin}: {pair.name} = {pair.value}: {said}")
+            else:
+                if option.kind == "text" and not option.is_free and comment_hint(pair.value):
+                    unused.append(f"{pair.origin}: {pair.name} = {pair.value}: {_COMMENT_TAKEN}")
         elif pair.name in COMMANDS:
             commands.add(pair.name)
         elif reason := reason_to_refuse(pair, written):
             problems.append(f"{pair.origin}: {pair.name}: {reason}")
-        elif pair.name in foreign_options() or pair.origin.source == "environment":
+        elif pair.name in foreign_options():
             ignored.append(pair)
+        elif pair.name not in written.placeholders:
+            unused.append(f"{pair.origin}: {pair.name}: {why_unused(pair)}")
     if problems:
         raise ConfigError(*problems)
-    return Configuration(_fill(values), origins, frozenset(commands), ignored)
+    return Configuration(_fill(values), origins, frozenset(commands), ignored, unused)
+
+
+_COMMENT_TAKEN = "what follows the blank is part of the value; a comment needs a line of its own"
 
 
 def _take(option: Option, pair: Pair, values: dict[str, list[Any]], origins: dict[str, list[Origin]]) -> None:
+    if option.kind == "flag" and comment_hint(pair.value):
+        raise ValueError("true or false")
     value = check(option, pair.value)
     if value is None:
         value = option.default
@@ -136,11 +156,19 @@ def _take(option: Option, pair: Pair, values: dict[str, list[Any]], origins: dic
 def reason_to_refuse(pair: Pair, written: Written) -> str:
     """Why a name that is no option here cannot be passed over; empty when it can."""
     if pair.name in foreign_options():
-        return why_refused(pair.name)
-    is_placeholder = pair.name in written.placeholders and not written.is_strict
-    if pair.origin.source == "environment" or is_placeholder:
+        found = verdict(pair.name)
+        return found.reason if found.refused else ""
+    if (key := pair.name.partition(":")[0].rstrip()) != pair.name and key in syntax().arguments:
+        return f"expected {key} = VALUE; there is no colon behind names in ini files"
+    if pair.origin.source == "environment" or not written.is_strict:
         return ""
-    return unknown(pair.name, syntax().arguments)
+    return unknown(pair.name, syntax().suggested)
+
+
+def why_unused(pair: Pair) -> str:
+    """What to say about a name that is no option, and that nothing refers to."""
+    said, _, near = unknown(pair.name, syntax().suggested).partition("; ")
+    return "; ".join(filter(None, [f"{said}, and nothing refers to it", near]))
 
 
 def _fill(values: dict[str, list[Any]]) -> Options:

@@ -23,7 +23,7 @@ def parse_tool(group: type[_G], words: Sequence[str]) -> tuple[_G, set[str], lis
     known = {option.name: option for option in declared(group)}
     letters = {option.short: name for name, option in known.items() if option.short}
     arguments = {name: option.argument for name, option in known.items()} | dict.fromkeys(COMMANDS, NONE)
-    pairs, more = parse(words, Syntax(arguments, {"h": "help", **letters}))
+    pairs, more = parse(words, Syntax(arguments, {"h": "help", **letters}, arguments))
     options = group()
     for pair in pairs:
         option = known.get(pair.name)

@@ -5,10 +5,12 @@ import os
 import pwd
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from fastrouter.address import AddressError, Inherited, Shared, Unix, host_name, parse_binding, parse_node
+from fastrouter.address import AddressError, Inherited, Shared, Unix, parse_node
 from fastrouter.cache.definition import CacheError, parse_definition, parse_item
-from fastrouter.config.pairs import Origin
+from fastrouter.config.addresses import parse_destination, parse_listener, said_twice, streams
+from fastrouter.config.pairs import Origin, comment_hint
 from fastrouter.options import Options
+from fastrouter.options.app import is_file
 from fastrouter.policy import PolicyError, parse_rule
 from fastrouter.subscriber import SubscriberError, parse_subscriptions
 
@@ -25,16 +27,23 @@ def verify(options: Options, origins: Mapping[str, Sequence[Origin]]) -> list[st
         _admission,
         _caches,
         _application,
+        _mounts,
         _subscriptions,
         _identities,
         _places,
     )
+
+    def place(name: str, position: int) -> str:
+        where = origins.get(name, ())
+        return str(where[position]) if position < len(where) else "configuration"
+
     problems = []
     for check in checks:
         for name, position, value, problem in check(options):
-            where = origins.get(name, ())
-            origin = where[position] if position < len(where) else "configuration"
-            problems.append(f"{origin}: {name} = {value}: {problem}")
+            problems.append(f"{place(name, position)}: {name} = {value}: {problem}{comment_hint(value)}")
+    for first, second, value in said_twice(options):
+        other = f"it is {first[0]}'s of {place(*first)}"
+        problems.append(f"{place(*second)}: {second[0]} = {value}: the same address twice; {other}")
     return problems
 
 
@@ -44,18 +53,10 @@ _Problems = Iterator[tuple[str, int, str, str]]
 
 def _addresses(options: Options) -> _Problems:
     shared = _shared_sockets(options)
-    used = {
-        "shared-socket": options.sockets.shared_socket,
-        "undeferred-shared-socket": options.sockets.undeferred_shared_socket,
-        "fastrouter": options.router.addresses,
-        "socket": options.app.sockets,
-        "fastrouter-stats": [options.router.stats] if options.router.stats else [],
-        "fastrouter-prometheus": [options.router.prometheus] if options.router.prometheus else [],
-    }
-    for name, addresses in used.items():
+    for name, addresses in streams(options).items():
         for position, text in enumerate(addresses):
             try:
-                binding = parse_binding(text)
+                binding = parse_listener(text)
             except AddressError as error:
                 yield name, position, text, _after_quote(error)
                 continue
@@ -83,7 +84,7 @@ def _zerg(options: Options) -> _Problems:
         server, _, offered = text.partition(":")
         yield from _unix_socket("zergpool", position, text, server)
         try:
-            bindings = [parse_binding(address) for address in offered.split(",")]
+            bindings = [parse_listener(address) for address in offered.split(",")]
         except AddressError as error:
             yield "zergpool", position, text, f"expected PATH:ADDRESS[,ADDRESS]..., but {error}"
             continue
@@ -93,7 +94,7 @@ def _zerg(options: Options) -> _Problems:
 
 def _unix_socket(name: str, position: int, value: str, address: str) -> _Problems:
     try:
-        if isinstance(parse_binding(address), Unix):
+        if isinstance(parse_listener(address), Unix):
             return
     except AddressError:
         pass
@@ -107,8 +108,7 @@ def _nodes(options: Options) -> _Problems:
     ):
         for position, text in enumerate(addresses):
             try:
-                if not host_name(text):
-                    parse_node(text)
+                parse_destination(text)
             except AddressError as error:
                 yield name, position, text, _after_quote(error)
 
@@ -117,7 +117,7 @@ def _subscription_servers(options: Options) -> _Problems:
     name = "fastrouter-subscription-server"
     for position, text in enumerate(options.router.subscription_server):
         try:
-            binding = parse_binding(text)
+            binding = parse_listener(text)
         except AddressError as error:
             yield name, position, text, _after_quote(error)
             continue
@@ -213,8 +213,16 @@ def _application(options: Options) -> _Problems:
     ):
         problem = f"there are {len(app.sockets)} sockets, numbered from 0"
         yield "fastrouter-use-socket", 0, str(options.router.use_socket), problem
-    elif app.need_app and not (app.wsgi_file or app.module):
-        yield "need-app", 0, "true", "there is no application; give wsgi-file or module"
+    elif app.need_app and not app.is_there:
+        yield "need-app", 0, "true", "there is no application; give wsgi-file, module or mount"
+
+
+def _mounts(options: Options) -> _Problems:
+    app, start = options.app, options.master.chdir or "."
+    for position, text in enumerate(app.mount):
+        application = text.partition("=")[2]
+        if is_file(application) and not os.path.isfile(os.path.join(start, application)):
+            yield "mount", position, text, "there is no such file"
 
 
 def _subscriptions(options: Options) -> _Problems:

@@ -4,7 +4,12 @@ from dataclasses import dataclass
 
 from fastrouter.config.option import OPTIONAL, REQUIRED, Group, many, one
 
-__all__ = ["AnnouncerOptions", "AppOptions"]
+__all__ = ["AnnouncerOptions", "AppOptions", "is_file"]
+
+
+def is_file(application: str) -> bool:
+    """Whether a mounted application is named by a file and not by a module (uWSGI 2.0.31 behaviour)."""
+    return application.endswith((".py", ".wsgi")) or "/" in application
 
 
 @dataclass(slots=True)
@@ -18,6 +23,14 @@ class AppOptions(Group):
         aliases=("uwsgi-socket",),
         short="s",
         metavar="ADDRESS",
+    )
+    protocol: str = one(
+        "protocol",
+        "uwsgi",
+        "what is spoken there: uwsgi only",
+        aliases=("socket-protocol",),
+        metavar="uwsgi",
+        differs="is an error with every other protocol",
     )
     zerg: list[str] = many(
         "text",
@@ -45,6 +58,19 @@ class AppOptions(Group):
         short="w",
         metavar="MODULE",
     )
+    mount: list[str] = many(
+        "mount",
+        "load APPLICATION, a file or MODULE[:CALLABLE], for the requests whose SCRIPT_NAME is PATH",
+        metavar="PATH=APPLICATION",
+        differs="takes no host in front of the path",
+    )
+    manage_script_name: bool = one(
+        "flag",
+        False,
+        "find mounted applications by PATH_INFO, and move their path from there to SCRIPT_NAME",
+        differs="goes by whole segments of the path, and the longest path counts",
+    )
+    no_default_app: bool = one("flag", False, "answer 500 when SCRIPT_NAME is the path of no application")
     need_app: bool = one(
         "flag", False, "do not start without an application", argument=OPTIONAL, differs="is always so"
     )
@@ -75,6 +101,17 @@ class AppOptions(Group):
     )
     logformat: str = one("text", "", "format of the request log", aliases=("log-format",), metavar="FORMAT")
     disable_logging: bool = one("flag", False, "do not log requests", short="L")
+
+    @property
+    def mounts(self) -> dict[str, str]:
+        """Files and modules of mounted applications, by path; that of the root is empty."""
+        parts = [text.partition("=") for text in self.mount]
+        return {path.rstrip("/"): application for path, _, application in parts}
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is an application."""
+        return bool(self.wsgi_file or self.module or self.mount)
 
     @property
     def is_served(self) -> bool:

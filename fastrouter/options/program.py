@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from fastrouter.config.option import OPTIONAL, Group, many, one
+from fastrouter.hook import ACTIONS
 
 __all__ = [
     "FiguresOptions",
@@ -35,6 +36,7 @@ class SocketOptions(Group):
         "mode",
         None,
         "mode of UNIX sockets, 666 if none is given",
+        aliases=("chmod",),
         short="C",
         argument=OPTIONAL,
         metavar="MODE",
@@ -188,7 +190,7 @@ class FiguresOptions(Group):
 
 @dataclass(slots=True)
 class HookOptions(Group):
-    """Commands to run"""
+    """Hooks"""
 
     exec_asap: list[str] = many("text", "run COMMAND first of all", metavar="COMMAND")
     exec_pre_jail: list[str] = many("text", "run COMMAND when shared sockets are bound", metavar="COMMAND")
@@ -214,26 +216,51 @@ class HookOptions(Group):
     exec_post_app: list[str] = many("text", "run COMMAND when everybody is ready", metavar="COMMAND")
     exec_as_user_atexit: list[str] = many("text", "run COMMAND at the end", metavar="COMMAND")
     hook_asap: list[str] = many(
-        "hook", "run COMMAND first of all", metavar="exec:COMMAND", differs="exec: only"
+        "hook",
+        "do ACTION first of all",
+        metavar="ACTION:ARGUMENT",
+        differs=f"the actions are {', '.join(ACTIONS)}; others are errors",
     )
     hook_pre_jail: list[str] = many(
-        "hook", "run COMMAND when shared sockets are bound", metavar="exec:COMMAND"
+        "hook", "do ACTION when shared sockets are bound", metavar="ACTION:ARGUMENT"
     )
-    hook_in_jail: list[str] = many("hook", "run COMMAND after that", metavar="exec:COMMAND")
-    hook_post_jail: list[str] = many("hook", "run COMMAND after that", metavar="exec:COMMAND")
+    hook_in_jail: list[str] = many("hook", "do ACTION after that", metavar="ACTION:ARGUMENT")
+    hook_post_jail: list[str] = many("hook", "do ACTION after that", metavar="ACTION:ARGUMENT")
     hook_as_root: list[str] = many(
-        "hook", "run COMMAND before privileges are dropped, if there are any", metavar="exec:COMMAND"
+        "hook", "do ACTION before privileges are dropped, if there are any", metavar="ACTION:ARGUMENT"
     )
-    hook_as_user: list[str] = many("hook", "run COMMAND when they are dropped", metavar="exec:COMMAND")
-    hook_pre_app: list[str] = many("hook", "run COMMAND before anything is forked", metavar="exec:COMMAND")
-    hook_post_app: list[str] = many("hook", "run COMMAND when everybody is ready", metavar="exec:COMMAND")
+    hook_as_user: list[str] = many("hook", "do ACTION when they are dropped", metavar="ACTION:ARGUMENT")
+    hook_pre_app: list[str] = many("hook", "do ACTION before anything is forked", metavar="ACTION:ARGUMENT")
+    hook_post_app: list[str] = many("hook", "do ACTION when everybody is ready", metavar="ACTION:ARGUMENT")
     hook_master_start: list[str] = many(
-        "hook", "run COMMAND when the master begins, after a reload too", metavar="exec:COMMAND"
+        "hook", "do ACTION when the master begins, after a reload too", metavar="ACTION:ARGUMENT"
     )
     hook_as_gateway: list[str] = many(
-        "hook", "run COMMAND in every router worker, before it routes", metavar="exec:COMMAND"
+        "hook", "do ACTION in every router worker, before it routes", metavar="ACTION:ARGUMENT"
     )
-    hook_as_user_atexit: list[str] = many("hook", "run COMMAND at the end", metavar="exec:COMMAND")
+    hook_post_fork: list[str] = many(
+        "hook", "do ACTION in every app worker, before it loads the application", metavar="ACTION:ARGUMENT"
+    )
+    hook_accepting: list[str] = many(
+        "hook", "do ACTION in every app worker, when it is about to accept", metavar="ACTION:ARGUMENT"
+    )
+    hook_accepting1: list[str] = many("hook", "do ACTION in the first one only", metavar="ACTION:ARGUMENT")
+    hook_accepting_once: list[str] = many(
+        "hook",
+        "do ACTION in every app worker, when it first is about to accept",
+        metavar="ACTION:ARGUMENT",
+        differs="is not done again after a reload",
+    )
+    hook_accepting1_once: list[str] = many(
+        "hook",
+        "do ACTION in the first one only, when it first is",
+        metavar="ACTION:ARGUMENT",
+        differs="is not done again after a reload",
+    )
+    hook_touch: list[str] = many(
+        "touch_hook", "do ACTION when FILE is touched", metavar="FILE ACTION:ARGUMENT"
+    )
+    hook_as_user_atexit: list[str] = many("hook", "do ACTION at the end", metavar="ACTION:ARGUMENT")
 
 
 @dataclass(slots=True)

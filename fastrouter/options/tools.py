@@ -51,10 +51,10 @@ class ExplainOptions(Group):
 class DoctorOptions(Group):
     """Moving from uWSGI"""
 
-    USAGE: ClassVar[str] = "fastrouter-doctor FILE.ini[:SECTION]..."
+    USAGE: ClassVar[str] = "fastrouter-doctor FILE[:SECTION]... | uwsgi ARGUMENT..."
     PURPOSE: ClassVar[str] = (
-        "Reads a configuration of uWSGI's and says of each option whether it means the same here, and if not,"
-        " why; and what a web server in front has to be told."
+        "Reads a configuration of uWSGI's, or its command line, and says of each option whether it means the"
+        " same here, and if not, why; and what a web server in front has to be told."
     )
 
 

@@ -75,7 +75,8 @@ def test_commands(place):
         router.logged("master fifo: there is no command x here")
         router.tell("1")
         router.logged(f"active master fifo is now {place}/second")
-        router.tell("7")  # nobody reads that now
+        with pytest.raises(OSError, match="No such device or address"):  # nobody reads that now
+            os.open(place / "first", os.O_WRONLY | os.O_NONBLOCK)
         router.tell("0", "second")
         router.logged(f"active master fifo is now {place}/first")
         router.tell("+")
@@ -270,6 +271,23 @@ def test_the_pipe_is_the_user_s_and_outlives_what_happens_to_it():
                 (place / "first").unlink(missing_ok=True)
             router.wait_for("cannot make the pipe .*/first: ")
             assert router.stop() == 0
+
+
+def test_a_pipe_is_taken_over_from_another_instance(place, node):
+    """As in a zerg dance: each in turn is the one that the second pipe commands."""
+    with Controlled(place) as router:
+        router.tell("1")
+        router.logged(f"active master fifo is now {place}/second")
+        pipes = [f"--master-fifo={place}/{name}" for name in ("first", "second")]
+        with Router("--fastrouter=127.0.0.1:0", f"--fastrouter-to={node.address}", *pipes) as other:
+            (place / "first").write_text("1")
+            other.wait_for(f"active master fifo is now {place}/second")
+            (place / "second").write_text("s")
+            other.wait_for("figures: 0 announcements")
+            (place / "second").write_text("q")
+            assert other.wait() == 0
+        assert "figures" not in (place / "log").read_text()
+        assert router.stop() == 0
 
 
 def test_vacuum_takes_the_pipe(place):

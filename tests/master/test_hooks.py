@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from harness import MASTER, Program, Router, wait_until
 
+from fastrouter.config.pairs import ConfigError
+from fastrouter.config.resolve import load
+
 PHASES = ("asap", "pre-jail", "in-jail", "as-root", "as-user", "pre-app", "post-app", "as-user-atexit")
 
 
@@ -77,7 +80,9 @@ def test_a_command_that_fails_ends_the_start(tmp_path):
             program.wait_for(rf'command "exit {code}" \({phase}\) exited with non-zero code: {code}')
     with Program(MASTER, *options, "--hook-asap=mkdir:/tmp/x") as program:
         assert program.wait() == 1
-        program.wait_for("hook-asap = mkdir:/tmp/x: expected exec:COMMAND")
+        program.wait_for(
+            "hook-asap = mkdir:/tmp/x: expected ACTION:ARGUMENT, ACTION one of exec, print, log, unlink"
+        )
 
 
 def test_a_reload_runs_only_what_belongs_to_it(tmp_path):
@@ -89,3 +94,108 @@ def test_a_reload_runs_only_what_belongs_to_it(tmp_path):
             f"hook as-gateway {os.getuid()}",
             f"hook master-start {os.getuid()}",
         ]
+
+
+def test_the_actions(tmp_path):
+    """Each does what a real uWSGI's does; a pipe that nobody reads is no failure."""
+    (tmp_path / "old").write_text("old")
+    os.mkfifo(tmp_path / "unread")
+    os.mkfifo(tmp_path / "read")
+    reader = os.open(tmp_path / "read", os.O_RDONLY | os.O_NONBLOCK)
+    hooks = [
+        "print:good morning",
+        f"unlink:{tmp_path}/old",
+        f"write:{tmp_path}/new one",
+        f"writen:{tmp_path}/line a line",
+        f"append:{tmp_path}/new , two",
+        f"appendn:{tmp_path}/new , three",
+        f"writefifo:{tmp_path}/unread q",
+        f"writefifo:{tmp_path}/read 1P",
+    ]
+    options = ("--fastrouter=127.0.0.1:0", "--fastrouter-to=127.0.0.1:9")
+    with Router(*options, *(f"--hook-asap={hook}" for hook in hooks)) as router:
+        router.wait_for("^good morning$")
+    assert os.read(reader, 10) == b"1P"
+    os.close(reader)
+    assert not (tmp_path / "old").exists()
+    assert (tmp_path / "new").read_text() == "one, two, three\n"
+    assert (tmp_path / "line").read_text() == "a line\n"
+    with Program(MASTER, *options, f"--hook-asap=writefifo:{tmp_path}/none q") as program:
+        assert program.wait() == 1
+        program.wait_for(r'hook "writefifo:.*/none q" \(asap\) failed: No such file or directory')
+
+
+@pytest.mark.parametrize(
+    ("hook", "expected"),
+    [
+        ("callint:f 3", "ACTION:ARGUMENT, ACTION one of"),
+        ("write:/tmp/x", "write:FILE TEXT"),
+        ("writefifo:/tmp/x", "writefifo:FIFO TEXT"),
+        ("exec:", "exec:COMMAND"),
+        ("unlink", "ACTION:ARGUMENT"),
+    ],
+)
+def test_actions_that_are_not_there_are_refused(hook, expected):
+    with pytest.raises(ConfigError, match=f"hook-accepting1-once = {hook}: expected {expected}"):
+        load(["--socket=:0", f"--hook-accepting1-once={hook}"], {})
+    with pytest.raises(ConfigError, match=r"hook-touch = .*: expected FILE ACTION:ARGUMENT"):
+        load(["--fastrouter=:0", "--hook-touch=/tmp/x"], {})
+
+
+def _app(place, app_file, *lines):
+    phases = ("post-fork", "accepting", "accepting-once", "accepting1", "accepting1-once")
+    hooks = [f"hook-{phase} = append:{place}/said {phase} ;" for phase in phases]
+    file = place / "app.ini"
+    file.write_text("\n".join(["[uwsgi]", "master = true", f"wsgi-file = {app_file}", *hooks, *lines]) + "\n")
+    return file
+
+
+def _counts(place):
+    text = (place / "said").read_text() if (place / "said").exists() else ""
+    return {phase: text.split(" ;").count(phase) for phase in filter(None, text.split(" ;"))}
+
+
+def test_when_app_workers_are_ready_as_the_original(tmp_path, app_file, uwsgi):
+    places = tmp_path / "ours", tmp_path / "theirs"
+    expected = {"post-fork": 2, "accepting": 2, "accepting-once": 2, "accepting1": 1, "accepting1-once": 1}
+    for place, command in zip(places, (MASTER, uwsgi), strict=True):
+        place.mkdir()
+        file = _app(place, app_file, "processes = 2", "socket = 127.0.0.1:0", "plugin = python3")
+        with Program(command, "--ini", file) as program:
+            wait_until(lambda place=place: _counts(place) == expected, "every hook")
+            program.stop(signal.SIGINT)
+
+
+def test_once_is_once(tmp_path, app_file):
+    """Neither a worker's death nor a reload has it done again."""
+    file = _app(
+        tmp_path, app_file, "socket = 127.0.0.1:0", "fastrouter = 127.0.0.1:0", "fastrouter-to = 127.0.0.1:9"
+    )
+    once = {"accepting-once": 1, "accepting1-once": 1}
+    with Router("--ini", file) as router:
+        again = dict.fromkeys(("post-fork", "accepting", "accepting1"), 1)
+        assert _counts(tmp_path) == once | again
+        os.kill(router.pids("app worker")[0], signal.SIGKILL)
+        wait_until(lambda: _counts(tmp_path) == once | dict.fromkeys(again, 2), "the hooks of the next one")
+        router.process.send_signal(signal.SIGHUP)
+        router.wait_for("^ready$", 2)
+        assert _counts(tmp_path) == once | dict.fromkeys(again, 3)
+
+
+def test_a_hook_of_a_worker_that_fails_ends_the_start(app_file):
+    options = ("--socket=127.0.0.1:0", f"--wsgi-file={app_file}", "--hook-accepting1-once=exec:exit 3")
+    with Program(MASTER, *options) as program:
+        assert program.wait() == 22
+        program.wait_for(r'command "exit 3" \(accepting1-once\) exited with non-zero code: 3')
+
+
+def test_a_file_that_is_touched(tmp_path):
+    said, touched = tmp_path / "said", tmp_path / "touched"
+    hooks = [f"--hook-touch={touched} append:{said} {word};" for word in ("one", "two")]
+    with Router("--fastrouter=127.0.0.1:0", "--fastrouter-to=127.0.0.1:9", *hooks) as router:
+        touched.write_text("")
+        wait_until(lambda: said.exists() and said.read_text() == "one;two;", "both")
+        said.unlink()
+        said.mkdir()
+        touched.unlink()
+        router.wait_for(r"hook \"append:.*\" \(touch\) failed: Is a directory")

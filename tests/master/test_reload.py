@@ -335,6 +335,16 @@ def test_files_that_could_not_be_opened(tmp_path, node):
     assert (tmp_path / "file").read_text() == "precious"
 
 
+def test_a_configuration_knows_that_it_is_read_for_a_reload(tmp_path, nodes):
+    lines = ("fastrouter = 127.0.0.1:0", "if-reload =", f"fastrouter-to = {nodes[1].address}", "endif =")
+    with Reloaded(
+        tmp_path, *lines, f"if-not-reload =\nfastrouter-to = {nodes[0].address}\nendif ="
+    ) as router:
+        assert request(router.address).endswith(nodes[0].address.encode())
+        router.reload()
+        assert request(router.address).endswith(nodes[1].address.encode())
+
+
 def test_standard_input_may_be_the_socket(tmp_path, nodes):
     """As inetd and supervisord hand it over; a reload must not take the rehearsal's for it."""
     with socket.create_server(("127.0.0.1", 0)) as sock:

@@ -591,7 +591,7 @@ def test_the_doctor(tmp_path):
     file = tmp_path / "uwsgi.ini"
     file.write_text(
         "[uwsgi]\nplugins = fastrouter\nbase = /run/app\nmaster = 1\nfastrouter = %(base).sock\nlisten = 100\n"
-        "fastrouter-subscription-server = 127.0.0.1:2626\nfastrouter-timeout = 30\nattach-daemon = memcached\n"
+        "fastrouter-subscription-server = 127.0.0.1:2626\nfastrouter-timeout = 30\nbuffer-size = 8192\n"
     )
     found = run("doctor", file)
     assert found.returncode == 0, found.stdout + found.stderr
@@ -603,10 +603,10 @@ def test_the_doctor(tmp_path):
         ("different", "listen"),
         ("different", "fastrouter-subscription-server"),
         ("different", "fastrouter-timeout"),
-        ("ignored", "attach-daemon"),
+        ("ignored", "buffer-size"),
     ]
     assert reasons["listen"] == "the default is 1024"
-    assert reasons["attach-daemon"] == "start it with your process manager"
+    assert reasons["buffer-size"] == "packets, headers and bodies of every size are accepted"
     assert "fastrouter = /run/app.sock  (uwsgi.ini:5)" in found.stdout
     assert "1 same, 4 different, 2 ignored, 0 refused: fastrouter-master can run this" in found.stdout
     file.write_text(
@@ -614,14 +614,50 @@ def test_the_doctor(tmp_path):
     )
     found = run("doctor", file)
     assert found.returncode == 1
-    assert "there is no HTTP router here; put nginx in front" in found.stdout
+    assert "uWSGI's HTTP router is not here; put nginx in front" in found.stdout
     assert "expected a whole number of at least 0" in found.stdout
     assert "did you mean fastrouter-to?" in found.stdout
     file.write_text("[uwsgi]\nfastrouter = =3\n")
     found = run("doctor", file)
     assert found.returncode == 1 and "problem" in found.stdout and "there is no shared-socket" in found.stdout
-    assert run("doctor", tmp_path / "none.ini").returncode == 1
+    found = run("doctor", tmp_path / "none.ini")
+    assert found.returncode == 1 and "none.ini: there is no such file" in found.stdout
     assert run("doctor").returncode == 2
+
+
+@pytest.mark.parametrize("before", [("uwsgi",), ("/usr/local/bin/uwsgi",), ("--",), ()])
+def test_the_doctor_takes_a_command_line(before):
+    """As a Dockerfile has it."""
+    found = run("doctor", *before, "--http", ":80", "-T", "--processes=2", "--protocl", "x")
+    assert (
+        found.returncode == 1
+        and "problem    command line: --protocl: there is no such option" in found.stdout
+    )
+    found = run("doctor", *before, "--http", ":80", "-T", "--processes=2")
+    assert found.returncode == 1
+    assert re.findall(r"^(\w+) +(.*)$", found.stdout, re.MULTILINE)[:3] == [
+        ("refused", "http = :80  (command line)"),
+        ("ignored", "enable-threads  (command line)"),
+        ("same", "processes = 2  (command line)"),
+    ]
+
+
+def test_nobody_has_to_read_to_the_end(tmp_path):
+    (tmp_path / "a.ini").write_text("[uwsgi]\nfastrouter = :0\n" + f"env = A={'x' * 500}\n" * 1000)
+    for name, *arguments in (
+        ("doctor", tmp_path / "a.ini"),
+        ("master", "--check", tmp_path / "a.ini"),
+        ("master", "--help"),
+        ("explain", "--help"),
+    ):
+        reader, writer = os.pipe()
+        os.close(reader)
+        command = [str(BIN / f"fastrouter-{name}"), *map(str, arguments)]
+        found = subprocess.run(
+            command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+        )
+        os.close(writer)
+        assert (found.returncode, found.stderr) == (128 + signal.SIGPIPE, "")
 
 
 def test_what_the_doctor_tells_a_real_web_server(tmp_path, nginx, node):

@@ -200,3 +200,30 @@ def test_readers_that_do_not_read(tmp_path, app):
         for sock in idle:
             sock.close()
         assert pool.stop() == 0
+
+
+def test_a_dance(tmp_path, app):
+    """A new instance ends the one before, once it accepts, and takes its pipe."""
+    pool = f"{tmp_path}/pool"
+
+    def instance(name):
+        file = tmp_path / f"{name}.ini"
+        file.write_text(
+            f"[uwsgi]\nzerg = {pool}\nwsgi-file = {app(name)}\nmaster-fifo = {tmp_path}/new\n"
+            f"master-fifo = {tmp_path}/running\nif-exists = {tmp_path}/running\n"
+            f"hook-accepting1-once = writefifo:{tmp_path}/running q\nendif =\n"
+            f"hook-accepting1-once = writefifo:{tmp_path}/new 1\n"
+        )
+        return Program(MASTER, "--ini", file)
+
+    with Program(MASTER, f"--zergpool={pool}:127.0.0.1:0") as server:
+        address = server.wait_for(r"zerg server bound on .*, for (127.*)")[1]
+        with instance("first") as first:
+            first.wait_for("active master fifo is now .*/running")
+            assert said(address) == b"first"
+            with instance("second") as second:
+                assert first.wait() == 0
+                second.wait_for("active master fifo is now .*/running")
+                assert {said(address) for _ in range(10)} == {b"second"}
+                (tmp_path / "running").write_text("q")
+                assert second.wait() == 0

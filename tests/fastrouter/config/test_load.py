@@ -7,10 +7,9 @@ import subprocess
 import pytest
 from harness import ROOT
 
-from fastrouter.config.foreign import foreign_options
 from fastrouter.config.manual import completion, manuals
 from fastrouter.config.pairs import ConfigError
-from fastrouter.config.report import check_report, help_text, ignored_line, reference
+from fastrouter.config.report import check_report, help_text, ignored_line, reference, usage_text
 from fastrouter.config.resolve import load
 from fastrouter.options import all_options
 
@@ -100,6 +99,15 @@ def test_flags(tmp_path, text, on):
     assert from_ini(tmp_path, f"[uwsgi]\nvacuum = {text}\n").sockets.vacuum is on
 
 
+def test_if_reload(tmp_path):
+    file = tmp_path / "router.ini"
+    file.write_text("[uwsgi]\nif-reload =\nlisten = 1\nendif =\nif-not-reload =\nlisten = 2\nendif =\n")
+    assert [load([str(file)], {}, is_reload=again).options.sockets.listen for again in (False, True)] == [
+        2,
+        1,
+    ]
+
+
 def test_magic_variables_of_files(tmp_path):
     text = "[uwsgi]\nprocname = %n|%s|%d|%e|%c|%x|%p|%%|%q|%(keep)|%h|%N|50%\n"
     name = f"router|router.ini|{tmp_path}/|ini|{tmp_path.name}||{tmp_path}/router.ini|%||%(keep)"
@@ -184,7 +192,24 @@ endif =
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("fastrouter-timeot = 3", "router.ini:2: fastrouter-timeot: there is no such option; did you mean fastrouter-timeout?"),
+        ("strict\nfastrouter-timeot = 3", "router.ini:3: fastrouter-timeot: there is no such option; did you mean fastrouter-timeout?"),
+        ("fastrouter-timeout: 3", "router.ini:2: fastrouter-timeout: 3: expected fastrouter-timeout = VALUE; there is no colon"),
+        ("listen = 5 ; enough", "router.ini:2: listen = 5 ; enough: expected a whole number of at least 1; a comment needs a line of its own"),
+        ("vacuum = false # later", "router.ini:2: vacuum = false # later: expected true or false; a comment needs a line"),
+        ("socket = :0 ; the app", "expected a port from 0 to 65535 after the last ':', not '0 ; the app'; a comment needs a line"),
+        ("socket = 127.0.0.1", "router.ini:2: socket = 127.0.0.1: expected a port behind the address, such as 127.0.0.1:3031"),
+        ("socket = ::1", "router.ini:2: socket = ::1: expected a port behind the address, such as [::1]:3031"),
+        ("fastrouter = 0", "router.ini:2: fastrouter = 0: expected HOST:PORT or the path of a UNIX socket, such as :0"),
+        ("fastrouter-to = 3031", "router.ini:2: fastrouter-to = 3031: expected HOST:PORT or the path of a UNIX socket"),
+        ("socket = $(NOPE)", "router.ini:2: socket = $(NOPE): expected an address, but nothing is known as $(NOPE)"),
+        ("socket = %(adr):4031", "router.ini:2: socket = %(adr):4031: expected an address, but nothing is known as %(adr)"),
+        ("fastrouter = 127.0.0.300:3031", "router.ini:2: fastrouter = 127.0.0.300:3031: expected an IPv4 address"),
+        ("fastrouter-stats = http://127.0.0.1:1717", "fastrouter-stats = http://127.0.0.1:1717: expected HOST:PORT or the path"),
+        ("fastrouter-subscription-server = 127.0.0.1", "fastrouter-subscription-server = 127.0.0.1: expected a port"),
+        ("zergpool = /tmp/z:127.0.0.300:1", "expected PATH:ADDRESS[,ADDRESS]..., but '127.0.0.300:1': expected an IPv4"),
+        ("fastrouter = :3031\nsocket = 0.0.0.0:3031", "router.ini:3: socket = 0.0.0.0:3031: the same address twice; it is fastrouter's of "),
+        ("fastrouter = /tmp/./a\nfastrouter = /tmp/a", "router.ini:3: fastrouter = /tmp/a: the same address twice; it is fastrouter's of "),
+        ("fastrouter-subscription-server = :31\nfastrouter-subscription-server = :31", "router.ini:3: fastrouter-subscription-server = :31: the same address twice"),
         ("fastrouter-timeout = soon", "router.ini:2: fastrouter-timeout = soon: expected a whole number of at least 0"),
         ("fastrouter-timeout = -3", "router.ini:2: fastrouter-timeout = -3: expected a whole number of at least 0"),
         ("chmod-socket = 99", "router.ini:2: chmod-socket = 99: expected three octal digits, such as 660"),
@@ -206,7 +231,7 @@ endif =
         ("if-hostname-match = (", "if-hostname-match = ("),
         ("listen = --5", "router.ini:2: listen = --5: expected a whole number of at least 1"),
         ("fastrouter-emperor-socket = x:1", "router.ini:2: fastrouter-emperor-socket: not supported, because"),
-        ("http = :80", "router.ini:2: http: there is no HTTP router here"),
+        ("http = :80", "router.ini:2: http: uWSGI's HTTP router is not here; put nginx in front"),
         ("subscriptions-sign-check = SHA1", "expected DIGEST:DIRECTORY"),
         ("include = /no/file.ini", "router.ini:2: include = /no/file.ini: No such file or directory"),
         ("procname = @(a\0b)", "router.ini:2: procname = @(a\0b): embedded null byte"),
@@ -225,7 +250,7 @@ def test_mistakes_name_place_option_and_expectation(tmp_path, text, expected):
 
 
 def test_all_mistakes_are_told_at_once(tmp_path):
-    assert len(ini_problems(tmp_path, "[uwsgi]\nnonsense = 1\nlisten = x\nvacum = 1\n")) == 3
+    assert len(ini_problems(tmp_path, "[uwsgi]\nstrict\nnonsense = 1\nlisten = x\nvacum = 1\n")) == 3
 
 
 @pytest.mark.parametrize(
@@ -237,8 +262,8 @@ def test_all_mistakes_are_told_at_once(tmp_path):
         ("--fastruter :1", "did you mean fastrouter?"),
         ("-%", "unknown option -%"),
         ("-p", "-p needs an argument"),
-        ("router.yaml", "expected a configuration file whose name ends in .ini"),
-        ("missing.ini", "No such file or directory"),
+        ("/etc/passwd", "expected a configuration file whose name ends in .ini, .yaml"),
+        ("missing.ini", "command line: missing.ini: there is no such file"),
     ],
 )
 def test_mistakes_on_the_command_line(line, expected):
@@ -252,6 +277,43 @@ def test_files_that_include_each_other_end(tmp_path):
     )
 
 
+def test_names_that_nothing_uses_are_warned_of(tmp_path):
+    file = tmp_path / "router.ini"
+    file.write_text(
+        "[uwsgi]\nfastrouter = :0\nfastrouter-timeot = 3\nbase = /srv\nchdir2here = %(base)\npythonpath = /x # y\n"
+    )
+    found = load(["--ini", str(file)], {"UWSGI_NO_SUCH_THING": "7"})
+    warnings = [warning.replace(f"{tmp_path}/", "") for warning in found.warnings]
+    assert warnings == [
+        "environment: no-such-thing: there is no such option, and nothing refers to it",
+        "router.ini:3: fastrouter-timeot: there is no such option, and nothing refers to it; "
+        "did you mean fastrouter-timeout?",
+        "router.ini:5: chdir2here: there is no such option, and nothing refers to it",
+        "router.ini:6: pythonpath = /x # y: what follows the blank is part of the value; "
+        "a comment needs a line of its own",
+        "the router has no way to find a node: every request will be closed",
+    ]
+    assert all(f"; warning: {warning}" in check_report(found) for warning in found.warnings)
+
+
+def test_the_check_warns_of_what_the_start_warns_of():
+    found = load(["--fastrouter=:0", "--fastrouter-to=:9", "--fastrouter-use-base=/x", "--check"], {})
+    assert "; warning: fastrouter-to has no effect beside fastrouter-use-base" in check_report(found)
+
+
+def test_ports_that_the_kernel_chooses_and_the_two_kinds_may_be_there_twice():
+    addresses = [
+        "--fastrouter=:0",
+        "--fastrouter=:0",
+        "--socket=127.0.0.1:3031",
+        "--fastrouter-stats=127.0.0.2:3031",
+    ]
+    assert options(*addresses, "--fastrouter-subscription-server=127.0.0.1:3031").router.addresses == [
+        ":0",
+        ":0",
+    ]
+
+
 def test_strict_refuses_unreferenced_names(tmp_path):
     assert from_ini(tmp_path, "[uwsgi]\nname = a\nprocname = %(name)\n").master.procname == "a"
     assert ini_problems(tmp_path, "[uwsgi]\nstrict\nname = a\nprocname = %(name)\n")
@@ -261,25 +323,32 @@ def test_options_that_mean_nothing_here_are_named_once(tmp_path):
     file = tmp_path / "router.ini"
     file.write_text("[uwsgi]\nplugins = fastrouter\nbuffer-size = 8192\nfastrouter = :0\n")
     line = ignored_line(load(["--ini", str(file), "--die-on-term"], {}))
-    assert line.startswith("these options of uWSGI mean nothing here: die-on-term") or "plugins" in line
+    assert line.startswith("these options of uWSGI mean nothing here (--check says why): ")
     assert re.search(
         r"plugins \(.*router\.ini:2\), buffer-size \(.*:3\), die-on-term \(command line\)$", line
     )
 
 
-def test_no_option_is_both_ours_and_foreign():
-    assert not all_options().keys() & foreign_options().keys()
-    assert len(foreign_options()) > 700
-
-
 def test_the_check_report_says_where_each_value_came_from(tmp_path):
     file = tmp_path / "router.ini"
-    file.write_text("[uwsgi]\nfastrouter = :0\nfastrouter-cheap\nchmod-socket = 660\n")
+    file.write_text("[uwsgi]\nfastrouter = :0\nfastrouter-cheap\nchmod-socket = 660\nthunder-lock\n")
     report = check_report(load(["--ini", str(file), "--check"], {}))
     assert re.search(rf"^fastrouter = :0 +; {file}:2$", report, re.MULTILINE)
     assert re.search(r"^fastrouter-cheap = true +; .*:3$", report, re.MULTILINE)
     assert re.search(r"^chmod-socket = 660 +; .*:4$", report, re.MULTILINE)
     assert re.search(r"^fastrouter-timeout = 60 +; default$", report, re.MULTILINE)
+    assert re.search(r"^; thunder-lock \(.*:5\): the kernel wakes one waiter", report, re.MULTILINE)
+
+
+def test_the_short_help_has_examples_that_work(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "app.py").write_text("")
+    (tmp_path / "router.ini").write_text("[uwsgi]\nfastrouter = :0\n")
+    lines = usage_text().splitlines()
+    commands = [line.split()[1:] for line in lines if line.startswith("    fastrouter-master ")]
+    assert len(lines) < 26 and len(commands) == 5
+    assert not any(load(command, {}).unused for command in commands)
+    assert load(["-h"], {}).commands == {"usage"}
 
 
 def test_help_names_every_option():
