@@ -9,6 +9,7 @@ from fastrouter.config.pairs import ConfigError
 from fastrouter.config.report import tool_help
 from fastrouter.config.tool import parse_tool
 from fastrouter.output import printing
+from fastrouter.version import version
 
 __all__ = ["WRONG_USAGE", "run_tool"]
 
