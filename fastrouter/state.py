@@ -54,7 +54,7 @@ def save_state(path: str, nodes: Iterable[SavedNode]) -> None:
 
 def touch_state(path: str) -> None:
     """The table is as the file says, still. Raises OSError."""
-    os.utime(path)
+    os.utime(path, follow_symlinks=False)
 
 
 def _encoded(node: SavedNode) -> bytes:

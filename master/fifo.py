@@ -6,6 +6,8 @@ import os
 import stat
 from collections.abc import Mapping, Sequence
 
+from fastrouter.files import open_entry
+
 __all__ = ["Fifo", "check_fifo"]
 
 log = logging.getLogger("fastrouter")
@@ -138,12 +140,18 @@ def _make(path: str, owner: tuple[int, int]) -> None:
         os.unlink(path)
     os.mkfifo(path, 0o600)
     if os.geteuid() == 0:
-        os.chown(path, *owner)
+        fd = open_entry(path, stat.S_IFIFO)
+        os.chown(f"/proc/self/fd/{fd}", *owner)
+        os.close(fd)
 
 
 def _open(path: str) -> int:
     # For writing, too: who reads only would see the end of file whenever a writer leaves.
-    return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+    if not stat.S_ISFIFO(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise FileExistsError(errno.EEXIST, "somebody has put something else in its place", path)
+    return fd
 
 
 def _is_owned(path: str, owner: tuple[int, int]) -> bool:

@@ -10,6 +10,7 @@ from functools import partial
 from typing import NoReturn
 
 from fastrouter.cells import Table
+from fastrouter.files import open_to_write
 from fastrouter.memfd import sealed_copy, shared_memory
 from fastrouter.options import Options
 from fastrouter.options.transfer import encode_options
@@ -396,7 +397,8 @@ def _write_pidfile(path: str) -> None:
         return
     log.info("writing pidfile to %s", path)
     try:
-        with open(path, "w", encoding="ascii") as file:
+        fd, _ = open_to_write(path, os.O_TRUNC, 0o644)
+        with open(fd, "w", encoding="ascii") as file:
             file.write(f"{os.getpid()}\n")
     except OSError as error:
         raise OSError(error.errno, f"cannot write the pid to {path}: {error.strerror}") from None

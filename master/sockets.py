@@ -16,6 +16,7 @@ import psutil
 
 from fastrouter import zerg
 from fastrouter.address import Binding, Inherited, Shared, Tcp, Unix, parse_binding, show
+from fastrouter.files import open_entry
 from fastrouter.options import Options, SocketOptions
 from workers.context import Listener, ZergPool
 
@@ -323,13 +324,19 @@ def _remove_stale(path: str, kind: int) -> None:
 
 
 def _set_access(path: str, options: SocketOptions) -> None:
-    if options.chmod_socket is not None:
-        os.chmod(path, options.chmod_socket)
-    if options.chown_socket:
-        user, _, group = options.chown_socket.partition(":")
-        uid = (int(user) if user.isdecimal() else pwd.getpwnam(user).pw_uid) if user else -1
-        gid = (int(group) if group.isdecimal() else grp.getgrnam(group).gr_gid) if group else -1
-        os.chown(path, uid, gid)
+    if options.chmod_socket is None and not options.chown_socket:
+        return
+    fd = open_entry(path, stat.S_IFSOCK)
+    try:
+        if options.chmod_socket is not None:
+            os.chmod(f"/proc/self/fd/{fd}", options.chmod_socket)
+        if options.chown_socket:
+            user, _, group = options.chown_socket.partition(":")
+            uid = (int(user) if user.isdecimal() else pwd.getpwnam(user).pw_uid) if user else -1
+            gid = (int(group) if group.isdecimal() else grp.getgrnam(group).gr_gid) if group else -1
+            os.chown(f"/proc/self/fd/{fd}", uid, gid)
+    finally:
+        os.close(fd)
 
 
 def _enlarge_queue(sock: socket.socket) -> None:

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from fastrouter.files import open_to_write
+
 __all__ = [
     "DatagramSink",
     "FileSink",
@@ -81,15 +83,12 @@ class FileSink:
         if not self._path or _is_file_at(self.fd, self._path):
             return
         try:
-            fd = open_log(self._path)
+            fd, is_new = open_to_write(self._path, os.O_APPEND | os.O_NONBLOCK)
         except OSError:
             return  # the old one, wherever it is now, is better than none
-        before = os.fstat(self.fd)
-        try:
-            if os.fstat(fd).st_uid != before.st_uid and os.geteuid() == 0:
-                os.fchown(fd, before.st_uid, before.st_gid)
-        except OSError:
-            pass  # who may not change that has made it as good as it can
+        if is_new and os.geteuid() == 0:
+            before = os.fstat(self.fd)
+            os.fchown(fd, before.st_uid, before.st_gid)
         if self._is_standard:
             os.set_blocking(fd, True)
             for other in (1, 2):
@@ -210,8 +209,7 @@ def open_log(path: str, flags: int = 0) -> int:
 
     It does not block; nor does this, where path is a pipe that nobody reads.
     """
-    flags |= os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
-    return os.open(path, flags, 0o640)
+    return open_to_write(path, flags | os.O_APPEND | os.O_NONBLOCK)[0]
 
 
 def _for_journal(level: int, line: str) -> bytes:

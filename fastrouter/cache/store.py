@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from fastrouter.cache.definition import CacheError, Definition
+from fastrouter.files import open_to_write
 from fastrouter.halves import HEAD, Halves
 from fastrouter.memfd import shared_memory
 
@@ -392,7 +393,7 @@ def _open(definition: Definition, size: int) -> int:
 
 def _open_store(definition: Definition, size: int) -> int:
     """Raises CacheError when it is another's, and may not be deleted."""
-    fd = os.open(definition.store, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd, _ = open_to_write(definition.store, os.O_RDWR, 0o600)
     if os.fstat(fd).st_size not in (0, size) and not definition.store_delete:
         os.close(fd)
         raise CacheError(f"{definition.store} is the store of another cache; give store_delete to replace it")
