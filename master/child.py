@@ -42,8 +42,8 @@ class Role:
     """There may be several, or will be some day: its name ends in a number."""
     stop_rank: int
     """Lower ranks are stopped, and gone, before higher ones are."""
-    after: str = ""
-    """Name of the role whose children have to be ready before this one's are forked."""
+    after: tuple[str, ...] = ()
+    """Names of the roles whose children have to be ready before this one's are forked."""
     privileged_as: tuple[str, str] = ("", "")
     """User and group of its own."""
     runs_user_code: bool = False

@@ -64,7 +64,7 @@ class Children:
         for child in self._children:
             if child.role.name == but or child.state is not State.WAITING:
                 continue
-            if child.due <= now and all(other.was_ready for other in self.of(child.role.after)):
+            if child.due <= now and self._are_ready(child.role.after):
                 again = child.born > 0
                 try:
                     child.forked(self._fork(child), now)
@@ -73,6 +73,9 @@ class Children:
                     child.due = now + 1.0
                     continue
                 log.info("%s %s (pid: %d)", "respawned" if again else "spawned", child.name, child.pid)
+
+    def _are_ready(self, roles: Sequence[str]) -> bool:
+        return all(child.was_ready for child in self._children if child.role.name in roles)
 
     def next_due(self, now: float) -> float:
         """When the next fork is due."""

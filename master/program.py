@@ -35,7 +35,7 @@ from master.rehearsal import rehearse
 from master.roles import ROUTER, roles
 from master.sockets import BindError, Sockets
 from master.supervisor import APP, PID, Supervisor, Surroundings
-from workers.appannouncer import what_is_announced
+from workers.appannouncer import is_announced, what_is_announced
 from workers.configured import named_slots
 from workers.context import Context, Pipe
 from workers.process import BOOT_FAILURE, die_with_parent, set_title
@@ -301,7 +301,7 @@ def _take_over(context: Context, heritage: Heritage) -> Former:
     elif not heritage.is_there:
         context.state.cells[Table.SILENT] = options.announcer.start_unsubscribed
     mercy = 0.0 if heritage.is_brutal else options.master.mercy
-    return Former(heritage.children, succession, mercy, options.announcer.is_wanted)
+    return Former(heritage.children, succession, mercy, is_announced(options))
 
 
 def _heritage(

@@ -5,7 +5,7 @@ from master.child import Role
 from master.reload import SUBSCRIPTION_SERVER
 from master.supervisor import APP, ROUTERS
 from workers.app import run_app
-from workers.appannouncer import run_announcer
+from workers.appannouncer import is_announced, run_announcer
 from workers.configured import named_slots
 from workers.router import run_router
 from workers.script import run_script
@@ -28,16 +28,16 @@ def roles(options: Options) -> list[Role]:
     found = []
     if _runs("script", options):
         found.append(Role("script", 1, run_script, numbered=False, stop_rank=2, runs_user_code=True))
-    router, announcer = options.router, options.announcer
+    router = options.router
     if router.is_there:
         names = named_slots(router)
         if router.subscription_server or names:
             found.append(Role(SUBSCRIPTION_SERVER, 1, run_subscription_server, numbered=False, stop_rank=3))
         own = (router.uid, router.gid)
-        after = SUBSCRIPTION_SERVER if names or options.subscription.state else ""
+        after = [SUBSCRIPTION_SERVER] if names or options.subscription.state else []
         if router.use_cache is not None:
             # What a script puts in a cache is to be there before the first request.
-            after = next((role for role in ("script", APP) if _runs(role, options)), "")
+            after += [role for role in ("script", APP) if _runs(role, options)]
         found.append(
             Role(
                 ROUTER,
@@ -45,7 +45,7 @@ def roles(options: Options) -> list[Role]:
                 run_router,
                 numbered=True,
                 stop_rank=ROUTERS,
-                after=after,
+                after=tuple(after),
                 privileged_as=own,
             )
         )
@@ -57,8 +57,8 @@ def roles(options: Options) -> list[Role]:
     sockets = options.sockets
     if sockets.zerg_server or sockets.zergpool:
         found.append(Role("zerg server", 1, run_zerg_server, numbered=False, stop_rank=0))
-    if announcer.is_wanted:
-        found.append(Role("announcer", 1, run_announcer, numbered=False, stop_rank=0, after=APP))
+    if is_announced(options):
+        found.append(Role("announcer", 1, run_announcer, numbered=False, stop_rank=0, after=(APP,)))
     return found
 
 

@@ -114,7 +114,7 @@ class Supervisor:
         )
         self._touched = self._watched_files()
         self._commands = self._known_commands()
-        self._waits_for_table = any(role.after == SUBSCRIPTION_SERVER for role in roles)
+        self._waits_for_table = any(SUBSCRIPTION_SERVER in role.after for role in roles)
         self._begin()
 
     def _begin(self) -> None:

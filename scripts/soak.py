@@ -175,7 +175,7 @@ def reload(trial: Trial, seconds: float) -> None:
             time.sleep(max(began + 1 + number * (seconds - 6) / len(actions) - time.monotonic(), 0))
             if action == "broken":
                 trial.configure(
-                    2, random.choice(["fastrouter-timeout = x", "fastrouter = 192.0.2.1:1", "nonsense"])
+                    2, random.choice(["fastrouter-timeout = x", "fastrouter = 192.0.2.1:1", "listen = x"])
                 )
                 failed += 1
             else:

@@ -32,6 +32,9 @@ AT_ONCE = 100
 """Announcements that may wait: what is logged of them fits into OUTPUT_ROOM, they into a socket's queue."""
 
 ROOT = Path(__file__).parent.parent
+PING = 100
+"""modifier1 of a packet that only asks whether somebody is there."""
+
 BIN = Path(sys.executable).parent
 MASTER = str(BIN / "fastrouter-master")
 
@@ -381,7 +384,10 @@ class HeldNode(FakeNode):
         super().__init__(self._hold)
 
     def _hold(self, connection: socket.socket, number: int) -> None:
-        read_request(connection)
+        packet, _ = read_request(connection)
+        if packet[0] == PING:
+            connection.sendall(bytes((PING, 0, 0, 1)))
+            return
         self.entered.set()
         self.release.wait(LIMIT)
         connection.sendall(answer(b"served"))

@@ -13,10 +13,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from fastrouter.cache.wire import CACHE, answer_call
+from fastrouter.cache.wire import CACHE
 from fastrouter.cells import App
 from fastrouter.packet import HEADER, PacketError
 from fastrouter.passing import Taken, discard, hang_up, take
+from workers.cache_service import CacheService
 from workers.context import Context
 from workers.loop import EXCLUSIVE
 from workers.process import BOOT_FAILURE
@@ -73,7 +74,7 @@ class AppWorker:
         self._quiet = _QUIET_ANNOUNCED if context.options.announcer.is_wanted else _QUIET
         self._packet_timeout = context.options.sockets.socket_timeout
         self._application = application
-        self._caches = context.caches
+        self._cache = CacheService(context)
         self._listeners = {listener.socket.fileno(): listener.socket for listener in context.app_listeners}
         first = index * self._options.threads
         self._cells = [context.apps.cells(first + thread) for thread in range(self._options.threads)]
@@ -120,7 +121,7 @@ class AppWorker:
                         epoll.unregister(kept)
                         if kept is not connection:
                             hang_up(kept)  # the router must not count on a thread that serves somebody else
-                    kept = self._answer(connection, thread, epoll)
+                    kept = self._answer(connection, fd, thread, epoll)
                     if kept is not None:
                         epoll.register(kept, select.EPOLLIN)
             if kept is not None:
@@ -130,11 +131,12 @@ class AppWorker:
             # Who sends requests hears a moment later than this that they had better go elsewhere.
             deadline = time.monotonic() + _DRAIN
             while self._drain and time.monotonic() < deadline:
-                connections = [self._accept(fd) for fd, _ in epoll.poll(self._quiet)]
-                if not any(connections):
+                connections = [(fd, self._accept(fd)) for fd, _ in epoll.poll(self._quiet)]
+                if not any(accepted for _, accepted in connections):
                     break
-                for accepted in filter(None, connections):
-                    self._answer(accepted, thread, epoll)
+                for fd, accepted in connections:
+                    if accepted is not None:
+                        self._answer(accepted, fd, thread, epoll)
 
     def _accept(self, fd: int) -> socket.socket | None:
         try:
@@ -151,13 +153,18 @@ class AppWorker:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
 
-    def _answer(self, connection: socket.socket, thread: int, epoll: select.epoll) -> socket.socket | None:
-        """Serve the request that has come. Returns the connection if it is kept for another one."""
+    def _answer(
+        self, connection: socket.socket, listener: int, thread: int, epoll: select.epoll
+    ) -> socket.socket | None:
+        """Serve the request that has come. Returns the connection if it is kept for another one.
+
+        listener is the descriptor that it was accepted on; one that was kept is its own.
+        """
         cells, kept = self._cells[thread], None
         try:
             with take(connection) as client:
                 cells[App.REQUESTS] += 1
-                self._serve(client, thread)
+                self._serve(client, listener, thread)
                 if isinstance(client, Taken) and not self._stopping and not epoll.poll(0):
                     kept = client.release()  # nobody else waits for this thread
         except (OSError, EOFError, PacketError) as error:
@@ -168,7 +175,7 @@ class AppWorker:
             cells[App.BUSY_SINCE] = 0
         return kept
 
-    def _serve(self, connection: socket.socket, thread: int) -> None:
+    def _serve(self, connection: socket.socket, listener: int, thread: int) -> None:
         started = time.monotonic()
         reader = PacketReader(connection, self._packet_timeout)
         modifier1, modifier2, block = read_packet(reader)
@@ -178,7 +185,7 @@ class AppWorker:
             connection.sendall(HEADER.pack(PING, 0, 1))
             return
         if modifier1 == CACHE:
-            connection.sendall(answer_call(self._caches, modifier2, block, reader.exactly))
+            connection.sendall(self._cache.answer(connection, listener, modifier2, block, reader.exactly))
             return
         if modifier1:
             log.warning("there is nothing here for requests with modifier1 %d", modifier1)

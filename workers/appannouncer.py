@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable
 
 from fastrouter.cells import Table
+from fastrouter.options import Options
 from fastrouter.subscriber import Subscription, parse_subscriptions
 from fastrouter.subscription import Announcement
 from workers.announcer import Announcer
@@ -13,7 +14,7 @@ from workers.context import Context
 from workers.loop import Loop
 from workers.resolver import Resolver
 
-__all__ = ["run_announcer", "what_is_announced"]
+__all__ = ["is_announced", "run_announcer", "what_is_announced"]
 
 log = logging.getLogger("fastrouter")
 
@@ -21,7 +22,7 @@ log = logging.getLogger("fastrouter")
 def run_announcer(context: Context, index: int, ready: Callable[[], None]) -> int:
     """Announce until told to stop, then unsubscribe. Returns the exit code."""
     options = context.options.announcer
-    subscriptions = parse_subscriptions(options.subscribe_to, options.subscribe2)
+    subscriptions = _subscriptions(context.options)
     for text in (*options.subscribe_to, *options.subscribe2):
         log.info("subscribing to %s", text)
 
@@ -50,6 +51,18 @@ def run_announcer(context: Context, index: int, ready: Callable[[], None]) -> in
     if not cells[Table.SILENT]:
         announcer.unsubscribe()
     return 0
+
+
+def is_announced(options: Options) -> bool:
+    """Whether there is anything to announce: an application, or a node somewhere else."""
+    return bool(_subscriptions(options))
+
+
+def _subscriptions(options: Options) -> list[Subscription]:
+    """Those of nodes that can answer: our own sockets do so with an application only."""
+    announcer = options.announcer
+    wanted = parse_subscriptions(announcer.subscribe_to, announcer.subscribe2)
+    return [one for one in wanted if one.address or options.app.is_there]
 
 
 def _template(context: Context, subscription: Subscription) -> Announcement:

@@ -13,7 +13,7 @@ import logging
 import os
 import site
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastrouter.options import AppOptions
@@ -95,13 +95,43 @@ def prepare_imports(options: AppOptions) -> None:
     for directory in glob.glob(os.path.join(options.virtualenv, "lib/python*/site-packages")):
         site.addsitedir(directory)
     sys.path[:0] = paths
+    _load_from_sources_only(paths)
     importlib.invalidate_caches()
+
+
+class _SourceLoader(importlib.machinery.SourceFileLoader):
+    """Loads what is in a file now, and leaves nothing beside it.
+
+    Compiled code that was kept is told by the second of the source's last change, and by its size: an edit of
+    the same size within the same second, as by rsync and in images, would not be seen.
+    """
+
+    def path_stats(self, path: Any) -> Any:
+        raise OSError("no compiled code is looked for")  # nor written then (importlib.abc.SourceLoader)
+
+
+def _load_from_sources_only(paths: Sequence[str]) -> None:
+    """The same for all modules in these directories and below, but for installed packages."""
+    loaders = (
+        (importlib.machinery.ExtensionFileLoader, importlib.machinery.EXTENSION_SUFFIXES),
+        (_SourceLoader, importlib.machinery.SOURCE_SUFFIXES),
+        (importlib.machinery.SourcelessFileLoader, importlib.machinery.BYTECODE_SUFFIXES),
+    )
+
+    def hook(path: str) -> importlib.machinery.FileFinder:
+        is_theirs = any(path == own or path.startswith(f"{own}{os.sep}") for own in paths)
+        if not is_theirs or "site-packages" in path or not os.path.isdir(path):
+            raise ImportError
+        return importlib.machinery.FileFinder(path, *loaders)
+
+    sys.path_hooks.insert(0, hook)
+    sys.path_importer_cache.clear()
 
 
 def load_file(path: str) -> Any:
     """Import a file whatever its extension, ``.wsgi`` for instance; anew if it was imported before."""
     name = "wsgi_file_" + "".join(char if char.isalnum() else "_" for char in path)
-    loader = importlib.machinery.SourceFileLoader(name, os.path.abspath(path))
+    loader = _SourceLoader(name, os.path.abspath(path))
     spec = importlib.util.spec_from_loader(name, loader)
     if spec is None:
         raise LoadError(f"{path} cannot be imported")

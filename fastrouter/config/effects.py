@@ -38,6 +38,8 @@ def without_effect(options: Options) -> Iterator[str]:
                 yield f"{option.name} has no effect without fastrouter-subscription-server"
     if router.is_there and not used:
         yield "the router has no way to find a node: every request will be closed"
+    if options.announcer.is_wanted and not options.app.is_there:
+        yield "without an application (wsgi-file, module, mount) its sockets are not announced"
     if router.subscription_slot:
         yield "fastrouter-subscription-slot has no effect and is not needed"
 

@@ -5,6 +5,7 @@ notation of ConfigObj's validation.
 """
 
 import dataclasses
+import ipaddress
 import re
 from collections.abc import Iterator
 from typing import Any, ClassVar
@@ -242,6 +243,15 @@ def _protocol(value: str) -> str:
     return value
 
 
+def _peer(value: str) -> str:
+    if value != "unix":
+        try:
+            ipaddress.ip_network(value)
+        except ValueError as error:
+            raise ValidateError(f"a network such as 10.0.0.0/8, or unix: {error}") from None
+    return value
+
+
 def _capabilities(value: str) -> tuple[str, ...]:
     names = tuple(name.strip().lower().removeprefix("cap_") for name in value.split(","))
     for name in names:
@@ -256,6 +266,7 @@ _VALIDATOR = Validator(
         "touch_hook": _touch_hook,
         "protocol": _protocol,
         "capabilities": _capabilities,
+        "peer": _peer,
         "flag": _flag,
         "integer": _integer,
         "count": _count,

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import NamedTuple
 
-__all__ = ["ConfigError", "Origin", "Pair", "comment_hint", "unknown", "why_unreadable"]
+__all__ = ["ConfigError", "Origin", "Pair", "comment_hint", "is_misspelt", "unknown", "why_unreadable"]
 
 _COMMENT = re.compile(r"\s[;#]")
 
@@ -44,6 +44,15 @@ def comment_hint(value: str) -> str:
 def why_unreadable(error: OSError | ValueError) -> str:
     """In words; a path with a NUL byte is no OSError."""
     return (error.strerror or "") if isinstance(error, OSError) else str(error)
+
+
+def is_misspelt(name: str, names: Iterable[str]) -> bool:
+    """Whether a name is one of names but for a letter or two, rather than one that somebody has made up."""
+    return len(name) >= _LEAST and bool(get_close_matches(name, names, n=1, cutoff=0.85))
+
+
+_LEAST = 6
+"""Letters; of a shorter name, one letter makes another word."""
 
 
 def unknown(name: str, names: Iterable[str]) -> str:

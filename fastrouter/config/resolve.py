@@ -13,7 +13,7 @@ from fastrouter.config.foreign import foreign_letters, foreign_options, verdict
 from fastrouter.config.formats import LOADERS
 from fastrouter.config.logic import ENDS, LOGIC
 from fastrouter.config.option import NONE, OPTIONAL, REQUIRED, Option, check, declared
-from fastrouter.config.pairs import ConfigError, Origin, Pair, comment_hint, unknown
+from fastrouter.config.pairs import ConfigError, Origin, Pair, comment_hint, is_misspelt, unknown
 from fastrouter.config.verify import verify
 from fastrouter.options import Options, all_options
 
@@ -160,9 +160,10 @@ def reason_to_refuse(pair: Pair, written: Written) -> str:
         return found.reason if found.refused else ""
     if (key := pair.name.partition(":")[0].rstrip()) != pair.name and key in syntax().arguments:
         return f"expected {key} = VALUE; there is no colon behind names in ini files"
-    if pair.origin.source == "environment" or not written.is_strict:
+    if pair.origin.source == "environment":
         return ""
-    return unknown(pair.name, syntax().suggested)
+    is_typo = pair.name not in written.placeholders and is_misspelt(pair.name, syntax().suggested)
+    return unknown(pair.name, syntax().suggested) if is_typo or written.is_strict else ""
 
 
 def why_unused(pair: Pair) -> str:

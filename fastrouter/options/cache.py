@@ -48,6 +48,14 @@ class CacheOptions(Group):
         metavar="[CACHE ]FILE",
     )
 
+    allow: list[str] = many(
+        "peer",
+        "obey the cache protocol on the application's sockets, but not on those that the router shares, from"
+        " NETWORK, or from whoever may connect to its UNIX sockets: unix",
+        name="cache-allow",
+        metavar="NETWORK-OR-unix",
+    )
+
     def definitions(self) -> list[Definition]:
         """Of all caches, in the order in which they are made. Raises CacheError."""
         first = []

@@ -110,7 +110,7 @@ def test_mistakes():
         ("--cap=net_bind_service,fly", "there is no 'fly'"),
         ("--cap=kill", "without uid, all capabilities are kept"),
         ("--add-gid=nosuchgroup", "there is no such group"),
-        ("--chroot=/tmp", "not supported here; use RootDirectory="),
+        ("--chroot=/tmp", "use RootDirectory= of systemd"),
     ):
         with Program(MASTER, "--fastrouter=127.0.0.1:0", option) as program:
             assert program.wait() == 1

@@ -277,7 +277,7 @@ def test_what_was_rehearsed_is_what_runs(tmp_path, node):
         router.configure(*BASE, *app)
         router.process.send_signal(signal.SIGHUP)
         router.wait_for("subscription server is gone", limit=3 * LIMIT)
-        router.configure("nonsense")
+        router.configure("listen = nonsense")
         router.wait_for("^ready$", 2, limit=3 * LIMIT)
         router.process.send_signal(signal.SIGHUP)
         router.wait_for("going on as before")
@@ -292,7 +292,7 @@ def test_asked_again_during_a_rehearsal(tmp_path, node):
         router.configure(*BASE, *app)
         router.process.send_signal(signal.SIGHUP)
         router.wait_for("^reloading")
-        router.configure("nonsense")
+        router.configure("listen = nonsense")
         router.process.send_signal(signal.SIGHUP)
         router.wait_for("going on as before", limit=3 * LIMIT)
         assert router.output.count("spawned fastrouter-master") == 1
@@ -668,3 +668,29 @@ def test_daemon(tmp_path):
         finally:
             os.kill(pid, signal.SIGINT)
         wait_until(lambda: gone(pid), "the end")
+
+
+@pytest.mark.parametrize("option", ["wsgi-file = app.py", "module = site.app"])
+def test_an_edit_of_the_same_size_within_the_same_second_is_seen(tmp_path, monkeypatch, option):
+    """As tar, rsync and builders of images make them; and nothing is left beside the user's files."""
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    code = "def application(e, s):\n    s('200 OK', [])\n    return [b'%s']\n"
+    (tmp_path / "package").mkdir()
+    if option.startswith("module"):
+        option = "module = package.app"
+    file = tmp_path / ("app.py" if "wsgi-file" in option else "package/app.py")
+
+    def write(text):
+        file.write_text(code % text)
+        os.utime(file, (1_000_000_000, 1_000_000_000))
+
+    write("before")
+    with Reloaded(
+        tmp_path, "fastrouter = 127.0.0.1:0", f"fastrouter-to = {tmp_path}/app.sock", f"socket = {tmp_path}/app.sock",
+        f"chdir = {tmp_path}", option,
+    ) as router:  # fmt: skip
+        assert request(router.address).endswith(b"before")
+        write("behind")
+        router.reload()
+        assert request(router.address).endswith(b"behind")
+    assert not list(tmp_path.rglob("__pycache__"))

@@ -63,6 +63,7 @@ def test_there_are_enough_and_every_option_of_uwsgi_is_among_them():
     used = set(re.findall(r"fastrouter[a-z-]*", text))
     of_this_program = {
         "fastrouter-connect-timeout",
+        "fastrouter-header-timeout",
         "fastrouter-queue-timeout",
         "fastrouter-max-sessions",
         "fastrouter-resubscribe-sign",

@@ -306,6 +306,7 @@ def test_prometheus(node):
         router.wait_for("new node: /x")
         for _ in range(3):
             request(router.address)
+        at_rest(router)
         url = router.wait_for(r"figures for Prometheus on (\S+)")[1]
         with urllib.request.urlopen(url) as reply:
             families = {

@@ -22,11 +22,12 @@ from harness import (
     wait_until,
 )
 
-from fastrouter.admission import MARK_SIZE, Admission
+from fastrouter.admission import Admission
 from fastrouter.cache.definition import Definition
 from fastrouter.cache.store import Cache
 from fastrouter.packet import HEADER, PacketError, encode
 from fastrouter.policy import Sender
+from fastrouter.replays import MARK_SIZE
 from fastrouter.request import read_head
 from fastrouter.signature import KeyFiles
 from fastrouter.subscription import AnnouncementError, parse_announcement

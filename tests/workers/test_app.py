@@ -279,3 +279,16 @@ def test_a_killed_app_worker_is_replaced(app_file):
         os.kill(pid, signal.SIGKILL)
         program.wait_for(rf"app worker \d died of SIGKILL \(pid: {pid}\)")
         assert all(b"200 OK" in request(where) for _ in range(10))
+
+
+def test_sockets_without_an_application_are_not_announced(tmp_path):
+    with subscription_router() as router:
+        arguments = ("--subscribe2", f"server={router.server},key=foo.com")
+        with app(*arguments) as program:
+            program.wait_for("without an application .* its sockets are not announced")
+            program.wait_for("^ready$")
+            assert program.stop() == 0
+        elsewhere = ("--subscribe2", f"server={router.server},key=bar.com,addr=127.0.0.1:9")
+        with app(*arguments, *elsewhere):
+            router.wait_for("bar.com => new node: 127.0.0.1:9")
+        assert "foo.com" not in router.output

@@ -130,8 +130,14 @@ def test_the_functions_are_those_of_a_real_uwsgi(uwsgi, tmp_path):
     """Every expression in both, each time with the other's caches as the remote ones."""
     (tmp_path / "api.py").write_text(API)
     caches = ("--cache2=name=one,items=10", "--cache2=name=two,items=10")
-    app = ("--socket=127.0.0.1:0", "--wsgi-file", tmp_path / "api.py", *caches, "--processes=2")
-    with Program(uwsgi, "--master", *app) as theirs, Program(MASTER, *app) as ours:
+    app = (
+        "--socket=127.0.0.1:0",
+        "--wsgi-file",
+        tmp_path / "api.py",
+        *caches,
+        "--processes=2",
+    )
+    with Program(uwsgi, "--master", *app) as theirs, Program(MASTER, *app, "--cache-allow=127.0.0.1") as ours:
         their_address = theirs.wait_for(r"bound to TCP address (\S+)")[1]
         theirs.wait_for("spawned uWSGI worker 2")
         our_address = ours.wait_for(r"app workers bound on (.*)")[1]
@@ -147,7 +153,9 @@ def test_the_functions_are_those_of_a_real_uwsgi(uwsgi, tmp_path):
 
 def test_a_real_uwsgi_fills_the_cache_of_a_router(uwsgi, node, tmp_path):
     script = tmp_path / "fill.py"
-    with Router(*ROUTER, "--cache2=name=nodes,items=10", "--socket=127.0.0.1:0") as router:
+    with Router(
+        *ROUTER, "--cache2=name=nodes,items=10", "--socket=127.0.0.1:0", "--cache-allow=127.0.0.1"
+    ) as router:
         cache = router.wait_for(r"app workers bound on (.*)")[1]
         script.write_text(
             f"import uwsgi\nprint('set', uwsgi.cache_set('foo.com', '{node.address},3', 0, 'nodes@{cache}'))\n"
@@ -175,7 +183,11 @@ OK = encode([(b"status", b"ok")], 111, 17)
 
 def test_the_packets():
     with Program(
-        MASTER, "--socket=127.0.0.1:0", "--cache=10", "--cache2=name=two,items=10,blocksize=100"
+        MASTER,
+        "--socket=127.0.0.1:0",
+        "--cache=10",
+        "--cache2=name=two,items=10,blocksize=100",
+        "--cache-allow=127.0.0.1",
     ) as program:
         address = program.wait_for(r"app workers bound on (.*)")[1]
         assert call(address, command(b"bar", cmd="set", key="foo", size="3")) == OK
@@ -212,7 +224,7 @@ def test_the_packets():
     ],
 )
 def test_rubbish_ends_its_own_connection_only(packet):
-    with Program(MASTER, "--socket=127.0.0.1:0", "--cache=10") as program:
+    with Program(MASTER, "--socket=127.0.0.1:0", "--cache=10", "--cache-allow=127.0.0.1") as program:
         address = program.wait_for(r"app workers bound on (.*)")[1]
         assert call(address, packet) == b""
         assert call(address, command(b"x", cmd="set", key="k", size="1")) == OK

@@ -35,7 +35,7 @@ def test_a_busy_node_ends_what_it_has_and_gets_no_more(node, how):
                 return
             busy.entered.wait(5)
             send_announcement(router.server, Announcement("foo.com", busy.address, **{how: True}))
-            router.wait_for("no more requests to|marking .* as failed$")
+            router.wait_for("no more requests to|has left$")
             router.announce("foo.com", node.address)
             assert {served_by(router) for _ in range(10)} == {node.address}
             assert "has no request left" not in router.output
@@ -155,7 +155,7 @@ def test_a_restarted_router_knows_its_nodes(tmp_path, nodes, end):
         assert nodes[0].packets[-1][0] == 7
         # And what is announced goes on from there.
         send_announcement(router.server, Announcement("foo.com", nodes[0].address, unsubscribe=True))
-        router.wait_for("foo.com => marking .* as failed$")
+        router.wait_for("foo.com => .* has left$")
 
 
 def test_a_node_that_died_meanwhile_is_dropped(tmp_path, node):

@@ -280,14 +280,13 @@ def test_files_that_include_each_other_end(tmp_path):
 def test_names_that_nothing_uses_are_warned_of(tmp_path):
     file = tmp_path / "router.ini"
     file.write_text(
-        "[uwsgi]\nfastrouter = :0\nfastrouter-timeot = 3\nbase = /srv\nchdir2here = %(base)\npythonpath = /x # y\n"
+        "[uwsgi]\nfastrouter = :0\ntimeot = 3\nbase = /srv\nchdir2here = %(base)\npythonpath = /x # y\n"
     )
     found = load(["--ini", str(file)], {"UWSGI_NO_SUCH_THING": "7"})
     warnings = [warning.replace(f"{tmp_path}/", "") for warning in found.warnings]
     assert warnings == [
         "environment: no-such-thing: there is no such option, and nothing refers to it",
-        "router.ini:3: fastrouter-timeot: there is no such option, and nothing refers to it; "
-        "did you mean fastrouter-timeout?",
+        "router.ini:3: timeot: there is no such option, and nothing refers to it",
         "router.ini:5: chdir2here: there is no such option, and nothing refers to it",
         "router.ini:6: pythonpath = /x # y: what follows the blank is part of the value; "
         "a comment needs a line of its own",
@@ -378,3 +377,12 @@ def test_completion_in_a_real_shell():
     ):
         words = ["bash", "-c", script, "sh", command, typed]
         assert subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip() == expected
+
+
+@pytest.mark.parametrize("line", ["fastrouter-timeot = 3", "proceses = 2", "fast-router = :0"])
+def test_an_option_that_is_misspelt_is_an_error(tmp_path, line):
+    """Unlike a name that somebody has made up; what it was meant to change would not be changed."""
+    file = tmp_path / "router.ini"
+    file.write_text(f"[uwsgi]\nfastrouter = :0\n{line}\n")
+    with pytest.raises(ConfigError, match=r"router\.ini:3: .*: there is no such option; did you mean"):
+        load(["--ini", str(file)], {})
