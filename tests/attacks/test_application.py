@@ -5,6 +5,7 @@ import pickle
 import shutil
 import signal
 import sys
+import tempfile
 from pathlib import Path
 
 import psutil
@@ -44,12 +45,12 @@ class Evil:
 
 
 @pytest.fixture
-def place(tmp_path):
-    """A directory that an application of another user can read and write."""
+def place():
+    """A directory that an application of another user can read and write: not below pytest's own, which it closes."""
     assert os.getuid() == 0, "privileges are dropped here; run the tests as root"
-    for directory in (tmp_path, *tmp_path.parents[:2]):
-        directory.chmod(0o777)
-    return tmp_path
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o777)
+        yield Path(directory)
 
 
 def served(place, *options, code=ANSWER):
