@@ -3,6 +3,8 @@
 import contextlib
 import os
 import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -79,3 +81,11 @@ def app_file(tmp_path: Path) -> Path:
         "            f'path={environ[\"PATH_INFO\"]} body={len(body)}'.encode()]\n"
     )
     return file
+
+
+@pytest.fixture
+def public_path() -> Iterator[Path]:
+    """A directory in which every user can read and write: not below pytest's own, which it closes to others."""
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o777)
+        yield Path(directory)

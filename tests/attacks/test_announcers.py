@@ -4,7 +4,7 @@ import os
 import socket
 
 import pytest
-from harness import LIMIT, Router, open_to_all, send_announcement, subscription_router, wait_until
+from harness import LIMIT, Router, send_announcement, subscription_router, wait_until
 
 from fastrouter.subscription import Announcement
 
@@ -47,10 +47,14 @@ def test_the_operator_says_where_it_writes(tmp_path, listener, node):
         listener.recv(1000)
 
 
-def test_senders_hear_of_it_on_sockets_of_their_own(tmp_path, listener, node):
+@pytest.mark.root
+def test_senders_hear_of_it_on_sockets_of_their_own(public_path, node):
     """The kernel says who they are."""
-    options = (f"--fastrouter-subscription-server={tmp_path}/subs.sock", "--subscriptions-use-credentials")
-    with Router("--fastrouter=127.0.0.1:0", *options, "--log-level=debug") as router:
+    options = (f"--fastrouter-subscription-server={public_path}/subs.sock", "--subscriptions-use-credentials")
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    listener.bind(str(public_path / "notify.sock"))
+    listener.settimeout(LIMIT)
+    with listener, Router("--fastrouter=127.0.0.1:0", *options, "--log-level=debug") as router:
         os.chown(listener.getsockname(), 65534, 65534)
         send_announcement(
             router.server, Announcement("root.com", node.address, notify=listener.getsockname())
@@ -58,7 +62,6 @@ def test_senders_hear_of_it_on_sockets_of_their_own(tmp_path, listener, node):
         assert listener.recv(1000).decode() == ACK.format("root.com", node.address)
         os.chown(listener.getsockname(), 1234, 1234)
         os.chmod(router.server, 0o666)
-        open_to_all(tmp_path)
         announced_by(
             65534, router.server, Announcement("nobody.com", node.address, notify=listener.getsockname())
         )

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from harness import LIMIT, Program, Router, descriptors, open_to_all, request, wait_until
+from harness import LIMIT, Program, Router, descriptors, request, wait_until
 
 import fastrouter
 
@@ -42,14 +42,6 @@ class Evil:
         return os.system, (self.command,)
 
 
-@pytest.fixture
-def place(tmp_path):
-    """A directory that an application of another user can read and write."""
-    assert os.getuid() == 0, "privileges are dropped here; run the tests as root"
-    open_to_all(tmp_path)
-    return tmp_path
-
-
 def served(place, *options, code=ANSWER):
     """A router that serves an application of nobody's, with a master that stays root."""
     (place / "app.py").write_text(code)
@@ -65,9 +57,10 @@ def served(place, *options, code=ANSWER):
     )
 
 
-def test_nothing_that_it_writes_at_a_reload_is_obeyed_by_root(place):
+@pytest.mark.root
+def test_nothing_that_it_writes_at_a_reload_is_obeyed_by_root(public_path):
     """It finds the memory by which the rehearsal hands over the options, writes a pickle, and ends well."""
-    proof = place / "proof"
+    place, proof = public_path, public_path / "proof"
     with served(place, "--master-as-root") as router:
         (place / "app.py").write_text(
             WRITES_EVERYWHERE.replace("PICKLE", repr(pickle.dumps(Evil(f"id > {proof}"))))
@@ -78,7 +71,8 @@ def test_nothing_that_it_writes_at_a_reload_is_obeyed_by_root(place):
     assert not proof.exists()
 
 
-def test_it_has_no_way_to_the_memory_of_others(place):
+@pytest.mark.root
+def test_it_has_no_way_to_the_memory_of_others(public_path):
     """What is open there: no table, no announcements, no pipes of others; and no cache can be truncated."""
     code = """
 import os
@@ -100,6 +94,7 @@ def application(environ, start_response):
         found += [line.split(" ", 5)[-1].strip() for line in maps if "memfd" in line]
     return ["\\n".join(found).encode()]
 """
+    place = public_path
     (place / "st").mkdir()
     options = (
         "--master-as-root", f"--fastrouter-subscription-server={place}/st/subs.sock", "--cache2=name=one,items=10",

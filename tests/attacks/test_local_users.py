@@ -7,7 +7,7 @@ import stat
 import time
 
 import pytest
-from harness import MASTER, Program, open_to_all, wait_until
+from harness import MASTER, Program, wait_until
 
 from fastrouter.files import open_entry, open_to_write
 
@@ -16,10 +16,9 @@ NOBODY = 65534
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(public_path):
     """The application's user's, as a site's folder often is."""
-    open_to_all(tmp_path)
-    place = tmp_path / "site"
+    place = public_path / "site"
     place.mkdir(mode=0o755)
     os.chown(place, NOBODY, NOBODY)
     return place

@@ -38,8 +38,8 @@ def test_gunicorn_with_our_worker_class(site):
             assert reply.count(b"x" * 100_000) == 50
             lines = lambda: log.read_text().splitlines()  # noqa: E731
             wait_until(lambda: len(lines()) == 5, "the lines of the log")
-            # What the worker reported: nobody else saw the answers.
-            assert lines()[-1] == f"200 {len(reply)}"
+            # What the worker reported, in any order; nobody else saw the answers.
+            assert f"200 {len(reply)}" in lines()
         assert "takes no clients" not in router.output
 
 
