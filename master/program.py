@@ -10,7 +10,6 @@ from functools import partial
 from typing import NoReturn
 
 from fastrouter.cells import Table
-from fastrouter.files import open_to_write
 from fastrouter.memfd import sealed_copy, shared_memory
 from fastrouter.options import Options
 from fastrouter.options.transfer import encode_options
@@ -30,6 +29,7 @@ from master.hooks import HookError, run_accepting_hooks, run_hooks
 from master.live import publish
 from master.logs import LogHandler, set_up_logging
 from master.manager import activated_sockets
+from master.pidfile import vacuum, write_pidfile, write_pidfile_again
 from master.privileges import drop_privileges, identity
 from master.rehearsal import rehearse
 from master.roles import ROUTER, roles
@@ -98,7 +98,7 @@ def run(options: Options, heritage: Heritage) -> int:
         heritage.active_fifo,
     )
     if is_new:
-        _write_pidfile(pidfile)
+        write_pidfile(pidfile)
     _become_the_user(options, is_new)
     live = publish(context)
     set_title("fastrouter-master " + " ".join(options.files), master, master.procname_master)
@@ -111,7 +111,7 @@ def run(options: Options, heritage: Heritage) -> int:
         private=[live, *fallback.values(), *heritage.fallback.values()],
         fifo=fifo,
         log=handler,
-        write_pidfile=lambda: _write_pidfile_again(pidfile),
+        write_pidfile=lambda: write_pidfile_again(pidfile),
     )
     supervisor = Supervisor(context, roles(options), partial(_be_child, is_new), former, surroundings)
     if heritage.is_asked_again:
@@ -212,7 +212,7 @@ def _end(options: Options, sockets: Sockets, fifo: Fifo, pidfile: str) -> None:
     except HookError as error:
         log.error("%s", error)
     if options.sockets.vacuum:
-        _vacuum([*sockets.files(), *([pidfile] if pidfile else [])])
+        vacuum([*sockets.files(), *([pidfile] if pidfile else [])])
         fifo.remove()
     log.info("goodbye")
 
@@ -390,32 +390,3 @@ def _identity(options: Options, role: Role) -> tuple[str, str]:
     if master.master_as_root:
         return user or master.uid, group or master.gid
     return user, group
-
-
-def _write_pidfile(path: str) -> None:
-    if not path:
-        return
-    log.info("writing pidfile to %s", path)
-    try:
-        fd, _ = open_to_write(path, os.O_TRUNC, 0o644)
-        with open(fd, "w", encoding="ascii") as file:
-            file.write(f"{os.getpid()}\n")
-    except OSError as error:
-        raise OSError(error.errno, f"cannot write the pid to {path}: {error.strerror}") from None
-
-
-def _write_pidfile_again(path: str) -> None:
-    try:
-        _write_pidfile(path)
-    except OSError as error:
-        log.error("%s", error.strerror)
-
-
-def _vacuum(paths: list[str]) -> None:
-    for path in paths:
-        try:
-            os.unlink(path)
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            log.warning("vacuum: cannot remove %s: %s", path, error.strerror)

@@ -12,9 +12,8 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 
 from fastrouter.cells import Table
@@ -22,20 +21,19 @@ from fastrouter.hook import parse_touch_hook
 from fastrouter.shared import read_whole
 from master.child import Child, Role
 from master.children import HANDLED, BeChild, Children
-from master.fifo import Fifo
 from master.figures import log_figures
 from master.former import Former
 from master.harakiri import Harakiri
 from master.heritage import Heritage
 from master.hooks import HookError, run_touch_hook
-from master.logs import LogHandler
 from master.manager import Manager
 from master.reload import SUBSCRIPTION_SERVER, Reload
+from master.surroundings import Surroundings
 from master.touch import Touched
 from workers.context import Context
 from workers.process import BOOT_FAILURE
 
-__all__ = ["APP", "PID", "ROUTERS", "Supervisor", "Surroundings"]
+__all__ = ["APP", "PID", "ROUTERS", "Supervisor"]
 
 log = logging.getLogger("fastrouter")
 
@@ -62,23 +60,6 @@ _MOST_DEATHS = 3
 
 _AT_ONCE = 5.0
 """Seconds that children have to end when they are told to end at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What of the program around it the supervisor uses."""
-
-    on_ready: Callable[[], None]
-    """Called once, when all children have been ready."""
-    heritage: Callable[[], Heritage]
-    """What the next program gets at a reload, but for the children."""
-    fallback: Mapping[str, int]
-    """What the program before a reload is run by again (Heritage.fallback)."""
-    private: Sequence[int]
-    """Descriptors that no child is to have."""
-    fifo: Fifo
-    log: LogHandler
-    write_pidfile: Callable[[], None]
 
 
 class Supervisor:

@@ -1,0 +1,27 @@
+"""What of the program around it the supervisor uses."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from master.fifo import Fifo
+from master.heritage import Heritage
+from master.logs import LogHandler
+
+__all__ = ["Surroundings"]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What of the program around it the supervisor uses."""
+
+    on_ready: Callable[[], None]
+    """Called once, when all children have been ready."""
+    heritage: Callable[[], Heritage]
+    """What the next program gets at a reload, but for the children."""
+    fallback: Mapping[str, int]
+    """What the program before a reload is run by again (Heritage.fallback)."""
+    private: Sequence[int]
+    """Descriptors that no child is to have."""
+    fifo: Fifo
+    log: LogHandler
+    write_pidfile: Callable[[], None]
