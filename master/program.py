@@ -34,7 +34,8 @@ from master.privileges import drop_privileges, identity
 from master.rehearsal import rehearse
 from master.roles import ROUTER, roles
 from master.sockets import BindError, Sockets
-from master.supervisor import APP, PID, Supervisor, Surroundings
+from master.supervisor import APP, PID, Supervisor
+from master.surroundings import Surroundings
 from workers.appannouncer import is_announced, what_is_announced
 from workers.configured import named_slots
 from workers.context import Context, Pipe
@@ -52,51 +53,66 @@ def run(options: Options, heritage: Heritage) -> int:
     Raises BindError, CacheError, HookError and OSError when it cannot start.
     """
     logging.basicConfig(format="%(message)s", level=logging.INFO)  # until it is known where to
+    # Relative to where the program was started; all else is relative to where it goes.
+    master = options.master
+    log_path, pidfile = _log_path(options), os.path.abspath(master.pidfile) if master.pidfile else ""
+    context, sockets = _bound(options, heritage)
+    if heritage.rehearsal:
+        sockets.remove_files()
+        return rehearse(options, heritage, log_path)
+    sockets.close_former()
+    former = _take_over(context, heritage)
+    daemon = Daemon()
+    if master.daemonize and not heritage.is_there:
+        daemon.detach()
+    handler = set_up_logging(options.log, log_path, heritage.log, not heritage.is_there)
+    return _supervise(context, sockets, heritage, former, handler, pidfile, daemon)
+
+
+def _bound(options: Options, heritage: Heritage) -> tuple[Context, Sockets]:
+    """Bind everything, in the directory that the configuration says. Raises BindError and HookError."""
     given = activated_sockets(os.environ)
     started_in, environment = os.getcwd(), dict(os.environ)
-    master, is_new = options.master, not heritage.is_there
+    is_new = not heritage.is_there
     umask = _set_environment(options, heritage)
-    # Relative to where the program was started; all else is relative to where it goes.
-    log_path, pidfile = _log_path(options), os.path.abspath(master.pidfile) if master.pidfile else ""
     _run_hooks(options, is_new, "asap")
     taken = {*heritage.given, *(fd for fds in given.values() for fd in fds)}
-    sockets = Sockets(
-        options, heritage.sockets or given, taken, is_committed=not is_new and not heritage.rehearsal
-    )
+    is_committed = not is_new and not heritage.rehearsal
+    sockets = Sockets(options, heritage.sockets or given, taken, is_committed)
     sockets.bind_shared()
     _run_hooks(options, is_new, "pre-jail", "in-jail", "post-jail")
-    if master.chdir:
-        os.chdir(master.chdir)
-    threads = options.app.processes * options.app.threads
+    if options.master.chdir:
+        os.chdir(options.master.chdir)
     context = Context(
         options,
         SharedState(_layout(options)),
-        AppState(threads),
+        AppState(options.app.processes * options.app.threads),
         started_in,
         heritage.command or sys.orig_argv[1:],
         environment,
         umask,
     )
     _bind(context, sockets)
-    if heritage.rehearsal:
-        sockets.remove_files()
-        return rehearse(options, heritage, log_path)
-    sockets.close_former()
+    return context, sockets
+
+
+def _supervise(
+    context: Context,
+    sockets: Sockets,
+    heritage: Heritage,
+    former: Former,
+    handler: LogHandler,
+    pidfile: str,
+    daemon: Daemon,
+) -> int:
+    """Fork, and see to the children until the end. Returns the exit code."""
+    options, master, is_new = context.options, context.options.master, not heritage.is_there
     fallback = _fallback(options)
-    former = _take_over(context, heritage)
-    daemon = Daemon()
-    if master.daemonize and is_new:
-        daemon.detach()
-    handler = set_up_logging(options.log, log_path, heritage.log, is_new)
     _open_access_log(context, heritage)
     announce_start(context)
     fill_caches(context.caches, options)
-    fifo = Fifo(
-        master.fifo,
-        identity(master.uid, master.gid),
-        None if is_new else heritage.fifos,
-        heritage.active_fifo,
-    )
+    owner = identity(master.uid, master.gid)
+    fifo = Fifo(master.fifo, owner, None if is_new else heritage.fifos, heritage.active_fifo)
     if is_new:
         write_pidfile(pidfile)
     _become_the_user(options, is_new)
@@ -108,7 +124,7 @@ def run(options: Options, heritage: Heritage) -> int:
         on_ready=partial(_is_ready, options, heritage, daemon),
         heritage=lambda: _heritage(context, sockets, handler, fifo, fallback),
         fallback=heritage.fallback,
-        private=[live, *fallback.values(), *heritage.fallback.values()],
+        private=lambda: [live, *fallback.values(), *heritage.fallback.values()],
         fifo=fifo,
         log=handler,
         write_pidfile=lambda: write_pidfile_again(pidfile),
@@ -202,7 +218,6 @@ def _is_ready(options: Options, heritage: Heritage, daemon: Daemon) -> None:
     _run_hooks(options, not heritage.is_there, "post-app")
     if heritage.is_there and heritage.format != FORMAT:
         os.close(heritage.state)  # up to here the program before this one might have needed it again
-    heritage.fallback = {}  # nor is there anything to go back to
     daemon.report(0)
 
 

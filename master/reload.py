@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from fastrouter.memfd import to_be_sealed
 from master.capabilities import kept_over_exec
@@ -48,7 +48,7 @@ class Reload:
         heritage: Callable[[], Heritage],
         are_signals_waiting: Callable[[], bool],
         manager: Manager,
-        fallback: Mapping[str, int],
+        fallback: dict[str, int],
     ) -> None:
         """are_signals_waiting says whether some were sent and not taken yet; fallback is the heritage's."""
         self._context = context
@@ -56,7 +56,7 @@ class Reload:
         self._heritage = heritage
         self._are_signals_waiting = are_signals_waiting
         self._tell = manager
-        self._fallback = dict(fallback)
+        self._fallback = fallback
         self.is_going_back = False
         """The program before the last reload is to run again, in place of this one."""
         self._rehearsal: subprocess.Popen[bytes] | None = None
@@ -145,7 +145,7 @@ class Reload:
         """This program goes on, whatever happens."""
         for fd in self._fallback.values():
             os.close(fd)
-        self._fallback = {}
+        self._fallback.clear()
 
     def _end_server(self) -> None:
         """The subscription server is to end, and not to come back: the next program has its own."""

@@ -13,7 +13,6 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 
 from fastrouter.cells import Table
@@ -200,9 +199,8 @@ class Supervisor:
         self._selector.close()
         os.close(self._signal_reader)
         os.close(self._signal_writer)
-        for fd in (*self._fifo.descriptors.values(), *self._private):
-            with suppress(OSError):  # what was for the start only is closed by now
-                os.close(fd)
+        for fd in (*self._fifo.descriptors.values(), *self._private()):
+            os.close(fd)
 
     def _is_the_table_kept(self) -> bool:
         """Whether nothing may change in the table: former router workers, which do not hear of it, accept."""

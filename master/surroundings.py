@@ -1,6 +1,6 @@
 """What of the program around it the supervisor uses."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from master.fifo import Fifo
@@ -18,10 +18,10 @@ class Surroundings:
     """Called once, when all children have been ready."""
     heritage: Callable[[], Heritage]
     """What the next program gets at a reload, but for the children."""
-    fallback: Mapping[str, int]
+    fallback: dict[str, int]
     """What the program before a reload is run by again (Heritage.fallback)."""
-    private: Sequence[int]
-    """Descriptors that no child is to have."""
+    private: Callable[[], Sequence[int]]
+    """Descriptors that no child is to have, now."""
     fifo: Fifo
     log: LogHandler
     write_pidfile: Callable[[], None]
