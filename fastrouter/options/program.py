@@ -101,8 +101,9 @@ class MasterOptions(Group):
         "text",
         "",
         "write the master's pid to FILE",
+        aliases=("safe-pidfile", "pidfile2", "safe-pidfile2"),
         metavar="FILE",
-        differs="is relative to where the program was started",
+        differs="is relative to where the program was started, and written before privileges are dropped",
     )
     daemonize: str = one(
         "text",

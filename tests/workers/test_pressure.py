@@ -1,5 +1,6 @@
 """What an attack on limits, rests, queues and buffered bodies has found, so that it is not found again."""
 
+import resource
 import socket
 import threading
 import time
@@ -16,10 +17,12 @@ from harness import (
     Router,
     answer,
     connect,
+    descriptors,
     in_threads,
     read_all,
     read_request,
     request,
+    router_to,
     subscription_router,
     wait_until,
 )
@@ -388,3 +391,17 @@ def test_no_harakiri_after_a_pause_of_everything(node, tmp_path):
             process.resume()
         assert all(request(router.address) for _ in range(20))
         assert "HARAKIRI" not in router.output
+
+
+def test_accepting_goes_on_as_soon_as_a_session_ends(node):
+    """Without descriptors nobody is accepted; one second for each of those that wait would be long."""
+    with router_to(node) as router:
+        (worker,) = router.pids("router worker")
+        request(router.address)
+        _, hard = resource.prlimit(worker, resource.RLIMIT_NOFILE)
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, (descriptors(worker) + 2, hard))
+        began = time.monotonic()
+        answers = in_threads(60, lambda number: request(router.address, limit=3 * LIMIT))
+        assert all(answer.endswith(node.address.encode()) for answer in answers)
+        assert "cannot accept" in router.output
+        assert time.monotonic() - began < 20

@@ -91,7 +91,6 @@ def test_only_names_that_work_are_suggested():
         ("vhost", None, "route by key"),
         ("chroot", "/", "RootDirectory="),
         ("stop", "/run/pid", "kill"),
-        ("safe-pidfile", "/run/pid", "use pidfile"),
     ],
 )
 def test_what_would_be_missed_is_refused(name, value, instead):
