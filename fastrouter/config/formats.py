@@ -39,6 +39,8 @@ def _read_yaml(text: str, source: str, section: str) -> list[Pair]:
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
+        if _PLAIN.fullmatch(text):
+            return _read_plain_yaml(text, source, section)
         line = error.problem_mark.line + 1 if error.problem_mark else 0
         raise ConfigError(f"{Origin(source, line)}: no YAML: {error.problem}") from None
     except yaml.YAMLError as error:
@@ -63,6 +65,32 @@ def _read_yaml(text: str, source: str, section: str) -> list[Pair]:
                     raise _nested(origin, name.value)
                 empty = item.tag.endswith(":null") and item.value in ("", "~")
                 pairs.append(Pair(str(name.value), "" if empty else item.value, origin))
+    return pairs
+
+
+_PLAIN = re.compile(
+    r"(?:[ \t]*(?:#[^\n]*)?\n|\w[\w-]*:[ \t]*\n|[ \t]+[\w-]+[ \t]*:(?:[ \t][^\n]*)?(?:\n|\Z))*"
+)
+"""Sections, and names with values, a line each."""
+
+
+def _read_plain_yaml(text: str, source: str, section: str) -> list[Pair]:
+    """What is no YAML, but was written for a uWSGI without libyaml, which splits lines at their first colon.
+
+    Values may have colons, percent signs and braces then, as formats of logs have. Raises ConfigError.
+    """
+    pairs: list[Pair] = []
+    names: list[str] = []
+    for number, line in enumerate(text.split("\n"), 1):
+        name, _, value = line.partition(":")
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        if not line[0].isspace():
+            names.append(name)
+        elif names and names[-1] == section:
+            pairs.append(Pair(name.strip(), value.strip(), Origin(source, number)))
+    if section not in names:
+        raise _no_section(source, section, names)
     return pairs
 
 

@@ -137,3 +137,18 @@ def test_mistakes(tmp_path, name, content, expected):
     with pytest.raises(ConfigError) as caught:
         load([f"{tmp_path}/{name}"], {})
     assert expected in caught.value.problems[0]
+
+
+def test_yaml_as_a_uwsgi_without_libyaml_reads_it(tmp_path):
+    """What formats of logs have is no YAML; a file with anything but plain lines is told what is wrong with it."""
+    file = tmp_path / "a.yaml"
+    file.write_text(
+        "# an app\nother:\n    socket: :1\nuwsgi:\n    socket: 127.0.0.1:0\n\n"
+        "    logformat : APP: %%(method) -> {%%(uri)}\n    log-date: %%Y-%%m\n"
+    )
+    found = load(["--yaml", str(file)], {})
+    assert found.options.app.logformat == "APP: %(method) -> {%(uri)}"
+    assert str(found.origins["logformat"][0]).endswith("a.yaml:7")
+    file.write_text("uwsgi:\n    logformat : APP: x\n    env:\n      - A=1\n")
+    with pytest.raises(ConfigError, match=r"a\.yaml:2: no YAML"):
+        load(["--yaml", str(file)], {})
