@@ -81,8 +81,9 @@ def _read_on(session: Session, first: bytes | None) -> Generator[None, Event, No
     if first == b"":
         raise BadRequest("closed before the request")
     data = bytearray(first or b"")
-    loop = session.router.loop
-    session.limit = session.router.header_timeout  # in all, as nothing here touches the session
+    router = session.router
+    loop, deadline = router.loop, router.seconds + router.header_timeout
+    session.limit = min(router.timeout, router.header_timeout)
     loop.watch(session.client_fd, IN, session.resume)
     while len(data) < _HEADER or len(data) < _size(data):
         yield
@@ -90,6 +91,8 @@ def _read_on(session: Session, first: bytes | None) -> Generator[None, Event, No
         if more == b"":
             raise BadRequest(f"closed after {len(data)} bytes of the request")
         data += more or b""
+        # One limit is for silence, the other for the whole head.
+        session.touched, session.limit = router.seconds, min(router.timeout, deadline - router.seconds)
     loop.unwatch(session.client_fd)
-    session.touched, session.limit = session.router.seconds, session.router.timeout
+    session.limit = router.timeout
     _understand(session, bytes(data), _size(data))

@@ -211,11 +211,8 @@ def test_as_the_first_process_of_a_container(tmp_path, nodes):
             assert request(address).startswith(b"HTTP/1.1 200")
         (master,) = psutil.Process(program.pid).children()
 
-        def zombies():
-            return [child for child in master.children() if child.status() == psutil.STATUS_ZOMBIE]
-
-        wait_until(lambda: not zombies(), "burials")
-        assert len(master.children()) == 3, "the router worker, the subscription server, the app worker"
+        # The router worker, the subscription server, the app worker; zombies would be there, too.
+        wait_until(lambda: len(master.children()) == 3, "the end of the orphans")
         master.send_signal(signal.SIGTERM)
         program.wait_for("goodbye")
         assert program.wait() == 0
