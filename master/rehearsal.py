@@ -13,7 +13,7 @@ from master.heritage import Heritage
 from master.logs import make_sink
 from master.privileges import could_become, drop_privileges
 from workers.mapping import load_mapping
-from workers.process import die_with_parent
+from workers.process import close_all_but_standard, die_with_parent
 from workers.sinks import open_log
 from workers.usercode import LoadError, load_application
 from workers.uwsgimodule import install_uwsgi_module
@@ -42,7 +42,7 @@ def rehearse(options: Options, heritage: Heritage, log_path: str) -> int:
     die_with_parent(parent)
     _check_files(options, heritage, log_path)
     # What is open belongs to the program that runs: its sockets, its memory, its log.
-    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    close_all_but_standard()
     code = _load_user_code(options)
     sys.stdout.flush()
     sys.stderr.flush()

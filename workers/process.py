@@ -4,12 +4,13 @@ import ctypes
 import os
 import resource
 import signal
+from contextlib import suppress
 
 from setproctitle import setproctitle
 
 from fastrouter.options import MasterOptions
 
-__all__ = ["BOOT_FAILURE", "die_with_parent", "raise_descriptor_limit", "set_title"]
+__all__ = ["BOOT_FAILURE", "close_all_but_standard", "die_with_parent", "raise_descriptor_limit", "set_title"]
 
 BOOT_FAILURE = 22
 """Exit code of a child that cannot do its work and would not the next time either (uWSGI's "no app" code)."""
@@ -33,6 +34,15 @@ def set_title(title: str, options: MasterOptions, own: str = "") -> None:
         f"{options.procname_prefix_spaced} " if options.procname_prefix_spaced else ""
     )
     setproctitle(f"{prefix}{own or title}{options.procname_append}")
+
+
+def close_all_but_standard() -> None:
+    """Close every descriptor but standard input, output and error."""
+    # Not os.closerange, which tries every number up to the limit where Python has no close_range(2).
+    for fd in map(int, os.listdir("/proc/self/fd")):
+        if fd > 2:
+            with suppress(OSError):  # that of the listing itself
+                os.close(fd)
 
 
 def raise_descriptor_limit() -> int:
