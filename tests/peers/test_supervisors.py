@@ -163,10 +163,11 @@ def test_a_life(place, address, nodes, supervisor):
         # A crash: another process, without anybody's doing, and nobody is left of the former.
         family = children(pid)
         os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: says(second), "the router after a crash")
-        former, pid = pid, supervised.master()
-        assert pid != former
+        # Its children may answer for a moment, and the supervisor take another to notice.
         wait_until(lambda: all(map(gone, family)), "the end of its children")
+        wait_until(lambda: supervised.master() != pid, "another process after a crash")
+        wait_until(lambda: says(second), "the router after a crash")
+        pid = supervised.master()
         # A restart: what is asked meanwhile waits, where the socket is the supervisor's.
         supervised.tell("restart")
         wait_until(lambda: says(second), "the router after a restart")

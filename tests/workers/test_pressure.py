@@ -1,5 +1,6 @@
 """What an attack on limits, rests, queues and buffered bodies has found, so that it is not found again."""
 
+import os
 import resource
 import socket
 import threading
@@ -17,7 +18,6 @@ from harness import (
     Router,
     answer,
     connect,
-    descriptors,
     in_threads,
     read_all,
     read_request,
@@ -393,15 +393,18 @@ def test_no_harakiri_after_a_pause_of_everything(node, tmp_path):
         assert "HARAKIRI" not in router.output
 
 
-def test_accepting_goes_on_as_soon_as_a_session_ends(node):
+def test_accepting_goes_on_as_soon_as_a_session_ends():
     """Without descriptors nobody is accepted; one second for each of those that wait would be long."""
-    with router_to(node) as router:
+    with HeldNode() as held, router_to(held) as router, ExitStack() as stack:
         (worker,) = router.pids("router worker")
-        request(router.address)
+        clients = [ask(stack, router)]
+        assert held.entered.wait(LIMIT)
+        highest = max(int(fd) for fd in os.listdir(f"/proc/{worker}/fd"))
         _, hard = resource.prlimit(worker, resource.RLIMIT_NOFILE)
-        resource.prlimit(worker, resource.RLIMIT_NOFILE, (descriptors(worker) + 2, hard))
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, (highest + 1, hard))
+        clients += [ask(stack, router) for _ in range(300)]
+        router.wait_for("cannot accept")
         began = time.monotonic()
-        answers = in_threads(60, lambda number: request(router.address, limit=3 * LIMIT))
-        assert all(answer.endswith(node.address.encode()) for answer in answers)
-        assert "cannot accept" in router.output
+        held.release.set()
+        assert all(read_all(client).endswith(b"served") for client in clients)
         assert time.monotonic() - began < 20
