@@ -577,6 +577,7 @@ def test_top_of_what_is_no_router(tmp_path):
         def answer():
             connection, _ = server.accept()
             with connection:
+                connection.recv(65536)  # to close with the request unread would reset the connection
                 connection.sendall(json.dumps({"version": "2.0.31"}).encode())
 
         thread = threading.Thread(target=answer)
