@@ -16,9 +16,11 @@ from typing import NoReturn
 
 import fastrouter
 from fastrouter.memfd import sealed_copy
+from fastrouter.options import Options
+from fastrouter.options.transfer import encode_options
 from master.heritage import Heritage
 
-__all__ = ["copy_of_this_program", "run_again", "who_is_who"]
+__all__ = ["fallback_of", "run_again", "who_is_who"]
 
 log = logging.getLogger("fastrouter")
 
@@ -27,7 +29,17 @@ _FROM = "/proc/self/fd/"
 _RUN = "import sys; sys.path.insert(0, {path!r}); from master.cli import main; sys.exit(main())"
 
 
-def copy_of_this_program() -> int:
+def fallback_of(options: Options) -> dict[str, int]:
+    """What a program that fails after a reload goes back to (Heritage.fallback); nothing where that fails."""
+    try:
+        code = _copy_of_this_program()
+    except OSError as error:
+        log.warning("a reload will have nothing to go back to: %s", error)
+        return {}
+    return {"code": code, "options": sealed_copy("options", encode_options(options))}
+
+
+def _copy_of_this_program() -> int:
     """A descriptor for a zip archive of our packages, as they are when this is called. Raises OSError."""
     here = fastrouter.__path__[0]
     if here.startswith(_FROM):  # this is such a program already

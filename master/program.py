@@ -10,9 +10,8 @@ from functools import partial
 from typing import NoReturn
 
 from fastrouter.cells import Table
-from fastrouter.memfd import sealed_copy, shared_memory
+from fastrouter.memfd import shared_memory
 from fastrouter.options import Options
-from fastrouter.options.transfer import encode_options
 from fastrouter.shared import FORMAT, AppState, Layout, SharedState
 from fastrouter.subscriber import parse_subscriptions
 from fastrouter.succession import Succession
@@ -23,7 +22,7 @@ from master.child import Child, Role
 from master.daemon import Daemon
 from master.fifo import Fifo
 from master.former import Former
-from master.former_program import copy_of_this_program
+from master.former_program import fallback_of
 from master.heritage import Heritage
 from master.hooks import HookError, run_accepting_hooks, run_hooks
 from master.live import publish
@@ -107,7 +106,7 @@ def _supervise(
 ) -> int:
     """Fork, and see to the children until the end. Returns the exit code."""
     options, master, is_new = context.options, context.options.master, not heritage.is_there
-    fallback = _fallback(options)
+    fallback = fallback_of(options)
     _open_access_log(context, heritage)
     announce_start(context)
     fill_caches(context.caches, options)
@@ -142,16 +141,6 @@ def _supervise(
     _end(options, sockets, fifo, pidfile)
     daemon.report(exit_code or 1)
     return exit_code
-
-
-def _fallback(options: Options) -> dict[str, int]:
-    """What a program that fails after a reload goes back to (Heritage.fallback); nothing where that fails."""
-    try:
-        code = copy_of_this_program()
-    except OSError as error:
-        log.warning("a reload will have nothing to go back to: %s", error)
-        return {}
-    return {"code": code, "options": sealed_copy("options", encode_options(options))}
 
 
 def _set_environment(options: Options, heritage: Heritage) -> int:
