@@ -34,6 +34,7 @@ class Node:
         "peers",
         "points",
         "record",
+        "resets_until",
         "rest_at",
         "share",
         "slot",
@@ -73,6 +74,8 @@ class Node:
         """Its places on the ring that clients' addresses are hashed to, as far as they were needed."""
         self.failures = 0
         """Requests that failed in a row, as this worker saw them."""
+        self.resets_until = 0
+        """A second of this worker's, until which it counts as one that leaves bodies unread."""
         self.share = 0.0
         """What it has saved up of requests, as long as it starts slowly."""
 

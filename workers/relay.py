@@ -51,6 +51,15 @@ _LINGER: Final = 2
 """Seconds to go on reading from a client after its answer (nginx's lingering_timeout is 5)."""
 
 
+_HOLD: Final = 50_000_000
+"""Nanoseconds for a node to answer without the rest of the body, and then to end without it. Linux takes what
+is sent within 40 ms of what came (TCP_ATO_MIN) for a reply."""
+
+_REMEMBERED: Final = 60
+"""Seconds since a node reset a connection in which it may do so again."""
+
+_UNIX: Final = 1
+
 _now: Final = time.monotonic_ns
 
 
@@ -64,40 +73,42 @@ Bytes = bytes | memoryview
 
 def relay(session: "Session", node: Node, rest: Bytes) -> Generator[None, Event, int]:
     """Move bytes until the node has said everything; rest is what it still has to be sent of the packet.
-
     Returns 0, or the status of a failure; raises ClientGone, and TimeoutError when the client made no move.
     """
     router, client, sock, framing = session.router, session.client, session.sock, session.framing
     assert sock is not None
     client_fd, node_fd, resume = session.client_fd, session.node_fd, session.resume
-    body, left = session.body, session.body_left
-    up, uploaded, client_events = rest, len(session.packet), 0
+    body, left, up, uploaded, client_events = session.body, session.body_left, rest, len(session.packet), 0
     down = _begun(session, node) if session.ahead else b""
     received = len(down)
     node_events = router.loop.take_over(node_fd, IN | RDHUP, resume) if session.is_reused else 0
+    held_until = _hold(session, node) if left or body is not None else 0
     try:
         while True:
             # What is watched follows from what can move: nothing is read that cannot be passed on.
-            wanted = (OUT if up or body is not None else 0) | (0 if down else IN | RDHUP)
+            wanted = (OUT if up or (body is not None and not held_until) else 0) | (0 if down else IN | RDHUP)
             if wanted != node_events:
                 node_events = router.loop.watch_or_not(node_fd, wanted, resume)
-            listening = not up and left != _ENDED and (left != 0 or session.old)
+            listening = not up and left != _ENDED and (not held_until if left != 0 else session.old)
             wanted = (OUT if down else 0) | (IN if listening else 0)
             if wanted != client_events:
                 client_events = router.loop.watch_or_not(client_fd, wanted, resume)
             fd, events = yield
             if fd >= 0:
                 session.touched = router.seconds
+            elif held_until:
+                held_until = _hold_on(session, held_until)
             if fd == node_fd:
                 if up and events != IN:
                     up = send(sock, up)
-                if body is not None and not up and events != IN:
+                if body is not None and not up and not held_until and events != IN:
                     uploaded += body.send(node_fd)
                     body = None if body.is_sent else body
                 if not down and events != OUT:
                     n, down, ended = _download(session, sock, events & (RDHUP | ERR) == RDHUP)
                     if n and not received:
                         _answers(session, node)
+                        held_until = held_until and _now() + _HOLD
                     received += n
                     if ended:
                         break
@@ -107,13 +118,8 @@ def relay(session: "Session", node: Node, rest: Bytes) -> Generator[None, Event,
                     if not down and framing is not None and framing.is_done:
                         break
                 if events & IN and listening:
-                    n, up, ended = _upload(session, sock, left)
+                    n, up, left = _upload(session, sock, left)
                     uploaded += n
-                    left = left and max(left - n, 0)
-                    session.repeatable = session.repeatable and not n
-                    if ended:
-                        left = _ENDED
-                        shutdown(sock)
                 elif events & _GONE:
                     raise ClientGone
     except TimeoutError:
@@ -122,6 +128,8 @@ def relay(session: "Session", node: Node, rest: Bytes) -> Generator[None, Event,
         return 0 if received else too_late(session, node)
     finally:
         count(session, node, uploaded - len(up), received)
+    if fd == node_fd and events & _GONE and left != _ENDED:
+        _note_reset(session)
     return _ended(session, node, received, left, node_events == IN | RDHUP and not up)
 
 
@@ -155,6 +163,34 @@ def _answers(session: "Session", node: Node) -> None:
     session.router.counters.took(node, Histogram.RESPONSE, nanoseconds)
     if session.record is not None:
         session.record.response = nanoseconds
+
+
+def _hold(session: "Session", node: Node) -> int:
+    """Do not send more of a body than came with the packet, for now, to a node that has left one unread.
+
+    A node that closes with bytes unread resets the connection (RFC 9293, 3.6.1). Its kernel then throws away
+    what Nagle's algorithm holds back until our kernel acknowledges what came before. Ours does so at once,
+    unless data was sent soon after data came: then it takes the connection for a dialogue, and delays.
+    Returns until when, in monotonic nanoseconds; 0 for a node that need not wait.
+    """
+    if node.family == _UNIX or node.resets_until <= session.router.seconds:
+        return 0
+    session.router.loop.pause(session.resume)
+    return _now() + _HOLD
+
+
+def _note_reset(session: "Session") -> None:
+    """The node has reset the connection, or is likely to have: its end came while ours was open."""
+    if session.node is not None:
+        session.node.resets_until = session.router.seconds + _REMEMBERED
+
+
+def _hold_on(session: "Session", until: int) -> int:
+    """Look whether it has been long enough: 0 when it has, or until when."""
+    if _now() >= until:
+        return 0
+    session.router.loop.pause(session.resume)
+    return until
 
 
 def count(session: "Session", node: Node, sent: int, received: int) -> None:
@@ -246,6 +282,7 @@ def _download(session: "Session", sock: PlainSocket, closing: bool) -> tuple[int
         except BlockingIOError:
             return received, b"", False
         except ConnectionError:
+            _note_reset(session)
             return received, b"", True
         if not n:
             return received, b"", True
@@ -268,8 +305,21 @@ def _download(session: "Session", sock: PlainSocket, closing: bool) -> tuple[int
         size = min(2 * size, len(buffer))
 
 
-def _upload(session: "Session", sock: PlainSocket, left: int | None) -> tuple[int, Bytes, bool]:
+def _upload(session: "Session", sock: PlainSocket, left: int | None) -> tuple[int, Bytes, int | None]:
     """Move what the client says to the node.
+
+    Returns the number of bytes read, those that the node did not take, and what is left of the body.
+    """
+    taken, rest, ended = _upload_some(session, sock, left)
+    session.repeatable = session.repeatable and not taken
+    if ended:
+        shutdown(sock)
+        return taken, rest, _ENDED
+    return taken, rest, left and max(left - taken, 0)
+
+
+def _upload_some(session: "Session", sock: PlainSocket, left: int | None) -> tuple[int, Bytes, bool]:
+    """Do it for what is there.
 
     What comes behind the body is not for a node that leaves connections open, and is dropped.
     Returns the number of bytes read, those that the node did not take, and whether the client has ended.

@@ -126,7 +126,7 @@ class Router:
         self.counters = NodeCounters(context.state, index)
         self.health = Health(context.state, self.counters, options.max_fails)
         self._cells = context.state.worker_cells(index)
-        self._table_cells = context.state.cells
+        self.table_cells = context.state.cells
         self._sessions: set[Session] = set()
         each = _DESCRIPTORS + (1 if options.post_buffering else 0)
         by_descriptors = max((raise_descriptor_limit() - _RESERVED_DESCRIPTORS) // each, 1)
@@ -141,9 +141,9 @@ class Router:
         self._deltas = context.deltas[index].reader
         self._failures = context.failures.writer if context.failures else -1
         balancing = make_balancing(context, index, self.counters, self.health)
-        self._routes = Routes(context.state, balancing)
-        self.fallback = make_fallback(context, self._routes, balancing)
-        self._forwarder = make_forwarder(context, index, self._routes, balancing, self.fallback)
+        self.routes = Routes(context.state, balancing)
+        self.fallback = make_fallback(context, self.routes, balancing)
+        self._forwarder = make_forwarder(context, index, self.routes, balancing, self.fallback)
         self.candidates = self._forwarder.candidates
         self.knows = self._forwarder.knows
         self._unserved = UnservedLog(context.state, index)
@@ -160,12 +160,12 @@ class Router:
         """Forget what a predecessor left behind, take over the table, and accept."""
         self.counters.reset_active()
         self._cells[Worker.SESSIONS] = 0
-        self.loop.watch(self._deltas, IN, self._follow)
-        self._routes.read_all()
-        self._cells[Worker.GENERATION] = self._routes.generation
+        self.loop.watch(self._deltas, IN, self.follow)
+        self.routes.read_all()
+        self._cells[Worker.GENERATION] = self.routes.generation
         if self._can_be_cheap:
             self._gate.close(Reason.CHEAP)
-        if self._table_cells[Table.PAUSED]:
+        if self.table_cells[Table.PAUSED]:
             self._gate.close(Reason.PAUSED)
         self._update_cheap()
         self._gate.update()
@@ -187,6 +187,16 @@ class Router:
         for session in list(self._sessions):
             if session.generator is not None:
                 session.generator.close()
+
+    def follow(self, event: Event | None = None) -> None:
+        """Take over what has changed in the table, if it is there already."""
+        try:
+            deltas = read_deltas(self._deltas)
+        except BlockingIOError:
+            return  # it has been read since the event, or is about to be written
+        self.routes.follow(deltas)
+        self._cells[Worker.GENERATION] = self.routes.generation
+        self._update_cheap()
 
     def is_alone(self) -> bool:
         """Whether there is no other session, so that nothing matters but how soon the client has its answer.
@@ -357,7 +367,7 @@ class Router:
         self.seconds += 1
         self._gate.reopen(Reason.EXHAUSTED)
         self._log_room()
-        if self._table_cells[Table.PAUSED]:
+        if self.table_cells[Table.PAUSED]:
             self._gate.close(Reason.PAUSED)
         else:
             self._gate.reopen(Reason.PAUSED)
@@ -368,11 +378,6 @@ class Router:
             elif silent and not session.old:
                 session.old = True
                 session.resume(SWEEP)
-
-    def _follow(self, event: Event) -> None:
-        self._routes.follow(read_deltas(event[0]))
-        self._cells[Worker.GENERATION] = self._routes.generation
-        self._update_cheap()
 
     def _update_cheap(self) -> None:
         if not self._can_be_cheap:

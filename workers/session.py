@@ -11,7 +11,7 @@ from _socket import socket as PlainSocket
 from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Final
 
-from fastrouter.cells import Counter
+from fastrouter.cells import Counter, Table
 from fastrouter.framing import Framing
 from fastrouter.node import Node
 from workers.answers import (
@@ -40,6 +40,7 @@ log = logging.getLogger("fastrouter.session")
 SWEEP: Event = (-1, 0)
 """Resumes a session that has become old enough to notice that its client left."""
 
+_GENERATION: Final = Table.GENERATION
 _UNIX: Final = 1
 _STREAM: Final = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
 
@@ -184,6 +185,8 @@ class Session:
         problem, queued_at, falls_back = 0, -1, False
         failed: list[Node] = []
         full: Node | None = None
+        if router.table_cells[_GENERATION] != router.routes.generation:
+            router.follow()  # the table has changed, but other events came first
         nodes = router.candidates(self.key, self.remote)
         while True:
             node = next(nodes, None)

@@ -43,6 +43,7 @@ def said(place):
     return file.read_text().splitlines() if file.exists() else []
 
 
+@pytest.mark.root  # the real one runs as-root for nobody else
 def test_the_order_is_the_original_s(tmp_path, uwsgi):
     places = tmp_path / "ours", tmp_path / "theirs"
     for place, command in zip(places, ((MASTER, "--ini"), (uwsgi, "--ini")), strict=True):

@@ -193,6 +193,7 @@ def the_only_one():
         yield
 
 
+@pytest.mark.root
 @pytest.mark.parametrize(
     ("path", "option", "form"),
     [

@@ -264,6 +264,7 @@ def test_privileges_are_dropped_after_binding(tmp_path, node):
         wait_until(lambda: gone(child), "the child to end although privileges were dropped")
 
 
+@pytest.mark.root
 def test_router_workers_as_another_user(node):
     arguments = ("--fastrouter=127.0.0.1:0", "--fastrouter-uid=nobody", "--fastrouter-to", node.address)
     with Router(*arguments) as router:

@@ -15,6 +15,7 @@ import termios
 import threading
 import time
 
+import psutil
 import pytest
 from harness import (
     BIN,
@@ -374,11 +375,12 @@ def test_which_router_beside_masters_that_route_nothing(tmp_path, app_file, node
     app, routing = tmp_path / "app.ini", tmp_path / "router.ini"
     app.write_text(f"[uwsgi]\nsocket = 127.0.0.1:0\nwsgi-file = {app_file}\n")
     routing.write_text(f"[uwsgi]\nfastrouter = 127.0.0.1:0\nfastrouter-to = {node.address}\n")
+    user = psutil.Process().username()
     there: list[int] = []  # other tests may have their routers at the same time
     monkeypatch.setattr("psutil.pids", lambda: there)
     with Program(MASTER, app) as instance, Router(routing) as router, router_to(node) as other:
         instance.wait_for("^ready$")
-        none = f"no router is configured in fastrouter-master {instance.pid} (root: {app})"
+        none = f"no router is configured in fastrouter-master {instance.pid} ({user}: {app})"
         for tool, *words in (("explain", "foo.com"), ("top", "--once")):
             found = run(tool, *words, f"--pid={instance.pid}")
             assert (found.returncode, found.stderr) == (2, f"fastrouter-{tool}: {none}\n")
@@ -390,7 +392,7 @@ def test_which_router_beside_masters_that_route_nothing(tmp_path, app_file, node
         live.close()
         assert live.pid == router.pid
         there[:] = [instance.pid, router.pid, other.pid]
-        listed = f"--pid: {router.pid} (root: {routing}), {other.pid} (root: no file)"
+        listed = f"--pid: {router.pid} ({user}: {routing}), {other.pid} ({user}: no file)"
         with pytest.raises(LiveError, match=re.escape(listed) + "$"):
             attach()
 
@@ -671,6 +673,9 @@ def test_what_the_doctor_tells_a_real_web_server(tmp_path, nginx, node):
     params = next(place for place in ("/etc/nginx/uwsgi_params",) if os.path.exists(place))
     (tmp_path / "nginx.conf").write_text(
         f"daemon off; user root; error_log stderr; pid {tmp_path}/pid; events {{}}\nhttp {{\naccess_log off;\n"
+        + "".join(
+            f"{kind}_temp_path temp;\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
         + lines.replace("include uwsgi_params", f"include {params}")
         + "}\n"
     )

@@ -5,8 +5,17 @@ import random
 import signal
 import socket
 
-from harness import FakeNode, dial, request, subscription_router, wait_until
+from harness import (
+    FakeNode,
+    connect,
+    dial,
+    read_all,
+    request,
+    subscription_router,
+    wait_until,
+)
 
+from fastrouter.client import request_packet
 from fastrouter.subscription import Announcement
 
 KEYS = [f"key-{number}.com" for number in range(6)]
@@ -38,6 +47,21 @@ def test_workers_agree_after_churn_and_kills():
         assert any(views[0].values())
     for node in nodes:
         node.close()
+
+
+def test_a_request_that_waits_with_a_change_is_routed_by_it():
+    with FakeNode() as old, FakeNode() as new, subscription_router() as router:
+        router.announce("foo.com", old.address)
+        assert request(router.address)
+        worker = router.pids("router worker")[0]
+        os.kill(worker, signal.SIGSTOP)
+        with connect(router.address) as client:  # its event comes first
+            client.sendall(request_packet("GET", "http://foo.com/"))
+            router.announce("foo.com", new.address)
+            router.unsubscribe("foo.com", old.address)
+            os.kill(worker, signal.SIGCONT)
+            assert read_all(client)
+        assert (len(old.packets), len(new.packets)) == (1, 1)
 
 
 def view_of(router, worker):
