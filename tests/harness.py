@@ -5,6 +5,7 @@ import functools
 import itertools
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -46,6 +47,19 @@ def wait_until(condition: Callable[[], object], what: str, limit: float = LIMIT)
         assert time.monotonic() < deadline, f"waited {limit} s for: {what}"
         event.wait(0.01)
     return value
+
+
+def read_until(terminal: int, pattern: bytes, program: subprocess.Popen[bytes]) -> bytes:
+    """What a program writes to its terminal, without control sequences, up to what matches."""
+    shown, said, deadline = b"", bytearray(), time.monotonic() + LIMIT
+    while not re.search(pattern, shown):
+        left = deadline - time.monotonic()
+        if left < 0 or not select.select([terminal], [], [], left)[0]:
+            program.kill()
+            raise AssertionError(f"waited {LIMIT} s for {pattern!r} in {bytes(said)!r}")
+        said += os.read(terminal, 65536)
+        shown = re.sub(rb"\x1b(\[[0-9;?]*[a-zA-Z]|\(B)", b"", said)
+    return shown
 
 
 class Program:

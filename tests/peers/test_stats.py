@@ -27,6 +27,7 @@ from harness import (
     free_port,
     in_threads,
     read_all,
+    read_until,
     refusing_address,
     request,
     send_announcement,
@@ -268,9 +269,7 @@ def test_uwsgitop_shows_what_it_does_of_the_original(uwsgi, uwsgitop, node):
             streams = {"stdin": end, "stdout": end, "stderr": end, "env": {**os.environ, "TERM": "xterm"}}
             with subprocess.Popen([uwsgitop, address], start_new_session=True, **streams) as top:
                 os.close(end)
-                shown = bytearray()
-                while b"masterpid: " not in shown:
-                    shown += os.read(terminal, 65536)
+                shown = read_until(terminal, rb"masterpid: ", top)
                 os.write(terminal, b"q")
                 assert top.wait(LIMIT) == 0, shown
             os.close(terminal)

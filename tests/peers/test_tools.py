@@ -29,6 +29,7 @@ from harness import (
     connect,
     in_threads,
     read_all,
+    read_until,
     refusing_address,
     request,
     router_to,
@@ -217,17 +218,11 @@ def test_top_goes_on_after_a_reload_and_ends_with_the_router(node):
         streams = {"stdin": end, "stdout": end, "stderr": end, "env": {**os.environ, "TERM": "dumb"}}
         with subprocess.Popen(command, start_new_session=True, **streams) as top:
             os.close(end)
-            said = bytearray()
-
-            def wait_for(pattern):
-                while not re.search(pattern, said):
-                    said.extend(os.read(terminal, 65536))
-
-            wait_for(rb"1 key, 1 announced node, 1 announcement, 0 refused")
+            read_until(terminal, rb"1 key, 1 announced node, 1 announcement, 0 refused", top)
             router.process.send_signal(signal.SIGHUP)
             router.wait_for("^ready$", 2)
             router.announce("bar.com", node.address)
-            wait_for(rb"2 announced nodes")
+            read_until(terminal, rb"2 announced nodes", top)
             router.stop()
             assert top.wait(LIMIT) == 2
         os.close(terminal)
@@ -472,9 +467,7 @@ def test_top_in_a_terminal(node, kind):
         streams = {"stdin": end, "stdout": end, "stderr": end, "env": {**os.environ, "TERM": kind}}
         with subprocess.Popen(command, start_new_session=True, **streams) as top:
             os.close(end)
-            said = bytearray()
-            while said.count(b"foo.com") < 2:
-                said += os.read(terminal, 65536)
+            read_until(terminal, rb"(?s)foo\.com.*foo\.com", top)
             top.send_signal(signal.SIGINT)
             assert top.wait(LIMIT) == 0
         os.close(terminal)
