@@ -1,5 +1,6 @@
 """The documented deployment: nginx, this router, and real uWSGI instances that announce themselves."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -58,11 +59,13 @@ class Deployment:
 
     def __init__(self, place, nginx, uwsgi, *arguments):
         self.place, self.uwsgi = place, uwsgi
-        self.router = Router("--ini", place / "router.ini", *arguments)
-        self.port = self.router.server.rpartition(":")[2]
-        replace(place / "worker.ini", "127.0.0.1:2626", f"127.0.0.1:{self.port}")
-        self.nginx = Program(nginx, "-c", place / "nginx.conf", "-p", place, "-e", "stderr")
-        wait_until((place / "web.sock").exists, "nginx")
+        with contextlib.ExitStack() as stack:
+            self.router = stack.enter_context(Router("--ini", place / "router.ini", *arguments))
+            self.port = self.router.server.rpartition(":")[2]
+            replace(place / "worker.ini", "127.0.0.1:2626", f"127.0.0.1:{self.port}")
+            stack.enter_context(Program(nginx, "-c", place / "nginx.conf", "-p", place, "-e", "stderr"))
+            wait_until((place / "web.sock").exists, "nginx")
+            self._stack = stack.pop_all()
 
     def instance(self):
         """A real uWSGI with the blog's worker.ini; returns it with the pid that its answers carry."""
@@ -84,8 +87,7 @@ class Deployment:
         return self
 
     def __exit__(self, kind, error, trace):
-        self.nginx.close()
-        self.router.__exit__(kind, error, trace)
+        self._stack.close()
 
 
 def test_the_blog(place, nginx, uwsgi):
