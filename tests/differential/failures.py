@@ -296,7 +296,8 @@ BACKLOG = Group(
 
 
 def _marked(stage):
-    """How often a dead node is marked by four processes that are asked many things at once."""
+    """Whether a dead node that one of four processes has marked is marked again by others that are asked."""
+    stage.ask()
     for _ in range(6):
         in_threads(16, lambda _: stage.ask())
     return stage.log_count("as failed") > 1
