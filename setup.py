@@ -31,6 +31,7 @@ HOT = [
     "fastrouter/request.py",
     "fastrouter/routes.py",
     "fastrouter/text.py",
+    "fastrouter/traits.py",
     "workers/channels.py",
     "workers/dialling.py",
     "workers/fastrouter.py",

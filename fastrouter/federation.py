@@ -5,6 +5,7 @@ by (``via``, not in uWSGI), so that one which comes round is known again and goe
 """
 
 from fastrouter.subscription import Announcement, AnnouncementError, Reason
+from fastrouter.traits import Traits
 
 __all__ = ["Federation"]
 
@@ -32,18 +33,17 @@ class Federation:
 
         Who passes announcements on prefers its own nodes to other routers, which might send the request back.
         """
-        return announcement.backup + (_FURTHER if announcement.via and self._passes_on else 0)
+        return announcement.traits.backup + (_FURTHER if announcement.via and self._passes_on else 0)
 
     def passed_on(self, announcement: Announcement, address: str) -> Announcement | None:
         """What to tell others of an announcement that was taken here; address is this router's."""
         if not self._passes_on or len(announcement.via) >= _MOST_HOPS:
             return None
+        traits = announcement.traits
         return Announcement(
             announcement.key,
             address,
-            modifier1=announcement.modifier1,
-            modifier2=announcement.modifier2,
-            backup=announcement.backup,
+            traits=Traits(traits.modifier1, traits.modifier2, backup=traits.backup),
             via=(*announcement.via, self._name),
         )
 

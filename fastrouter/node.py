@@ -7,6 +7,7 @@ from fastrouter.address import parse_node
 from fastrouter.cells import COUNTERS, Slot
 from fastrouter.shared import Layout, NodeRecord
 from fastrouter.text import to_bytes, to_text
+from fastrouter.traits import PLAIN, Traits
 
 __all__ = ["Node", "configured", "named"]
 
@@ -43,8 +44,9 @@ class Node:
         "weight",
     )
 
-    def __init__(self, record: NodeRecord, slot: int, layout: Layout) -> None:
-        """Raises AddressError when the address cannot be dialled."""
+    def __init__(self, record: NodeRecord, slot: int, layout: Layout, traits: Traits | None = None) -> None:
+        """traits are the announced ones unless given. Raises AddressError for an address that is none."""
+        traits = record.traits if traits is None else traits
         self.record = record
         self.address = to_text(record.address)
         self.move(record.resolved or record.address)
@@ -52,14 +54,14 @@ class Node:
         self.id = record.id
         self.key = record.key
         self.order = record.order
-        self.weight = record.weight
-        self.backup = record.backup
-        self.max_conns = record.max_conns
-        self.header = (record.modifier1, record.modifier2)
+        self.weight = traits.weight
+        self.backup = traits.backup
+        self.max_conns = traits.max_conns
+        self.header = (traits.modifier1, traits.modifier2)
         """modifier1 and modifier2 of the packets that this node is sent."""
-        self.takes_clients = record.fd_passing and self.family == _UNIX
+        self.takes_clients = traits.fd_passing and self.family == _UNIX
         """Clients' descriptors are passed to it."""
-        self.keeps = record.keepalive
+        self.keeps = traits.keepalive
         """It leaves connections open."""
         self.has_taken = record.id != 0
         """It has said so itself or reported of one of them, so that it is sure to know how."""
@@ -88,26 +90,11 @@ _NOWHERE = b"/dev/null/unresolved"
 """What nobody can be reached at."""
 
 
-def configured(
-    address: str,
-    slot: int,
-    layout: Layout,
-    modifier1: int = 0,
-    max_conns: int = 0,
-    fd_passing: bool = False,
-    keepalive: bool = False,
-) -> Node:
+def configured(address: str, slot: int, layout: Layout, traits: Traits = PLAIN) -> Node:
     """A node that was not announced. Raises AddressError when the address cannot be dialled."""
-    encoded = to_bytes(address)
-    record = NodeRecord(
-        0, slot, b"", encoded, modifier1, max_conns=max_conns, fd_passing=fd_passing, keepalive=keepalive
-    )
-    return Node(record, slot, layout)
+    return Node(NodeRecord(0, slot, b"", to_bytes(address), traits), slot, layout)
 
 
-def named(address: str, slot: int, layout: Layout, max_conns: int = 0, keepalive: bool = False) -> Node:
+def named(address: str, slot: int, layout: Layout, traits: Traits = PLAIN) -> Node:
     """The same for an address with a host name: it is nowhere until its slot says where it is."""
-    record = NodeRecord(
-        0, slot, b"", to_bytes(address), max_conns=max_conns, resolved=_NOWHERE, keepalive=keepalive
-    )
-    return Node(record, slot, layout)
+    return Node(NodeRecord(0, slot, b"", to_bytes(address), traits, resolved=_NOWHERE), slot, layout)

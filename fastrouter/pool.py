@@ -2,12 +2,13 @@
 
 import time
 from bisect import bisect, insort
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from fastrouter.balance import ALGORITHMS, Balancer
 from fastrouter.counters import NodeCounters
 from fastrouter.health import Health
 from fastrouter.node import Node
+from fastrouter.traits import ConfiguredTraits
 
 __all__ = ["Balancing", "Pool"]
 
@@ -19,30 +20,23 @@ class Balancing:
         self,
         algorithm: str,
         phase: float,
-        max_conns: int,
         counters: NodeCounters,
         health: Health,
         slow_start: int = 0,
-        fd_passing: Container[str] = (),
-        keepalive: Container[str] = (),
+        configured: ConfiguredTraits | None = None,
     ) -> None:
         """phase, from 0 to 1, is different in every worker, so that they do not all begin with one node."""
         self.algorithm = algorithm
         self.phase = phase
-        self.max_conns = max_conns
-        """For nodes that announce no limit of their own."""
         self.counters = counters
         self.health = health
         self.slow_start = slow_start * 1_000_000_000
         """Nanoseconds in which a node that joins comes to its share."""
-        self.fd_passing = fd_passing
-        """Addresses of nodes that take clients' descriptors, whether they say so or not."""
-        self.keepalive = keepalive
-        """And of those that leave connections open."""
+        self.configured = configured or ConfiguredTraits()
 
     def for_configured_nodes(self) -> "Balancing":
         """The same, but for the algorithm: in turn, from the first (uWSGI 2.0.31 behaviour)."""
-        return Balancing("wrr", 0.0, self.max_conns, self.counters, self.health)
+        return Balancing("wrr", 0.0, self.counters, self.health)
 
     def balancer(self, nodes: Sequence[Node], asked_for: str, phase: float) -> Balancer:
         make = ALGORITHMS.get(asked_for) or ALGORITHMS[self.algorithm]
@@ -138,7 +132,7 @@ class Pool:
         self._groups = [levels[level] for level in sorted(levels)]
         if self._resting:
             self._groups.append(self._resting)
-        asked_for = self.nodes[0].record.algorithm.decode("ascii", "replace") if self.nodes else ""
+        asked_for = self.nodes[0].record.traits.algorithm if self.nodes else ""
         self._balancers = [
             self._balancing.balancer(group, asked_for, self._phase(group)) for group in self._groups
         ]

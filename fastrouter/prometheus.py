@@ -125,7 +125,7 @@ def _nodes(
             sequence, record = _sequence(state, slot), state.read(slot)
             if record is not None and record.key == key:
                 labels = _labels(to_text(key), to_text(record.address))
-                yield _Node(labels, slot, sequence, record.id, record.draining, record.weight)
+                yield _Node(labels, slot, sequence, record.id, record.draining, record.traits.weight)
 
 
 def _sequence(state: SharedState, slot: int) -> int:

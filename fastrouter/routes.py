@@ -9,6 +9,7 @@ from fastrouter.cells import Table
 from fastrouter.node import Node
 from fastrouter.pool import Balancing, Pool
 from fastrouter.shared import EVERY_SLOT, Delta, NodeRecord, SharedState
+from fastrouter.text import to_text
 
 __all__ = ["Routes"]
 
@@ -128,14 +129,12 @@ class Routes:
 
     def _add(self, slot: int, record: NodeRecord) -> None:
         try:
-            node = Node(record, slot, self._state.layout)
+            traits = self._balancing.configured.of(to_text(record.address), record.traits)
+            node = Node(record, slot, self._state.layout, traits)
         except AddressError:
             return  # the subscription server refuses such addresses; a foreign record is not worth a crash
         if self._cells[node.mark_at] == node.id:
             return
-        node.max_conns = node.max_conns or self._balancing.max_conns
-        node.takes_clients = node.takes_clients or node.address in self._balancing.fd_passing
-        node.keeps = node.keeps or node.address in self._balancing.keepalive
         pool = self.pools.get(record.key)
         if pool is None:
             pool = self.pools[record.key] = Pool(self._balancing)

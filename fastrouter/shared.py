@@ -26,6 +26,8 @@ from fastrouter.cells import (
 )
 from fastrouter.halves import HEAD, Halves
 from fastrouter.memfd import shared_memory
+from fastrouter.text import to_bytes, to_text
+from fastrouter.traits import MAX_ALGORITHM, PLAIN, Traits
 
 __all__ = [
     "EVERY_SLOT",
@@ -46,8 +48,6 @@ FORMAT = 4
 
 
 _RECORD_HEAD = struct.Struct("<QQHBBHHHIBBQ???")
-MAX_ALGORITHM = 32
-"""Bytes of an algorithm's name."""
 _MAX_RESOLVED = 64
 """Bytes of a numeric address; the longest has 47."""
 
@@ -67,45 +67,35 @@ class NodeRecord(NamedTuple):
     """Position in its pool: nodes are kept in the order of their first announcement."""
     key: bytes
     address: bytes
-    modifier1: int = 0
-    modifier2: int = 0
-    weight: int = 1
-    backup: int = 0
-    """Level: nodes of a higher one serve only while no lower one has a live node."""
-    max_conns: int = 0
-    """Most requests at a time, 0 for no limit."""
-    algorithm: bytes = b""
-    """That the node asks for in its pool; empty for the configured one."""
+    traits: Traits = PLAIN
     resolved: bytes = b""
     """The numeric address that stands for one with a host name."""
     since: int = 0
     """Monotonic nanoseconds of its first announcement, or of the first after it had failed or left."""
     draining: bool = False
     """It gets no more requests, and is only here for those that it still has."""
-    fd_passing: bool = False
-    """It takes clients' descriptors."""
-    keepalive: bool = False
-    """It leaves connections open."""
 
     def encode(self) -> bytes:
+        traits = self.traits
+        algorithm = to_bytes(traits.algorithm)[:MAX_ALGORITHM]
         head = _RECORD_HEAD.pack(
             self.id,
             self.order,
-            self.weight,
-            self.modifier1,
-            self.modifier2,
+            traits.weight,
+            traits.modifier1,
+            traits.modifier2,
             len(self.key),
             len(self.address),
-            self.backup,
-            self.max_conns,
-            len(self.algorithm),
+            traits.backup,
+            traits.max_conns,
+            len(algorithm),
             len(self.resolved),
             self.since,
             self.draining,
-            self.fd_passing,
-            self.keepalive,
+            traits.fd_passing,
+            traits.keepalive,
         )
-        return head + self.key + self.address + self.algorithm + self.resolved
+        return head + self.key + self.address + algorithm + self.resolved
 
 
 _PAIR = struct.Struct("<QQ")
@@ -165,17 +155,19 @@ def _decode(record: bytes) -> NodeRecord:
         order,
         record[_RECORD_HEAD.size : key_end],
         record[key_end:address_end],
-        modifier1,
-        modifier2,
-        weight,
-        backup,
-        max_conns,
-        record[address_end:algorithm_end],
+        Traits(
+            modifier1,
+            modifier2,
+            weight,
+            backup,
+            max_conns,
+            to_text(record[address_end:algorithm_end]),
+            fd_passing,
+            keepalive,
+        ),
         record[algorithm_end : algorithm_end + resolved_size],
         since,
         draining,
-        fd_passing,
-        keepalive,
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from fastrouter.request import decimal
 from fastrouter.subscription import Announcement
+from fastrouter.traits import PLAIN, Traits
 
 __all__ = [
     "DIGEST_NAMES",
@@ -53,12 +54,9 @@ class Subscription:
     socket: int = 0
     shared: bool = False
     """The socket is a shared one, counted among those."""
-    modifier1: int = 0
-    modifier2: int = 0
-    weight: int | None = None
-    backup: int = 0
-    algorithm: str = ""
-    max_conns: int = 0
+    traits: Traits = PLAIN
+    has_weight: bool = False
+    """The weight of the traits is said; otherwise it is for the one who announces."""
     more: tuple[tuple[str, str], ...] = ()
     sign: SigningKey | None = None
     check: str = ""
@@ -69,15 +67,14 @@ class Subscription:
 
         Raises OSError when the mapping file cannot be read.
         """
-        weight = template.weight if self.weight is None else self.weight
-        common = replace(
-            template,
-            weight=weight,
-            backup=self.backup,
-            algorithm=self.algorithm,
-            max_conns=self.max_conns,
-            more=self.more,
+        theirs, ours = template.traits, self.traits
+        traits = theirs._replace(
+            weight=ours.weight if self.has_weight else theirs.weight,
+            backup=ours.backup,
+            algorithm=ours.algorithm,
+            max_conns=ours.max_conns,
         )
+        common = replace(template, traits=traits, more=self.more)
         if not self.mapping:
             yield replace(common, key=self.key)
             return
@@ -85,8 +82,8 @@ class Subscription:
             for line in file.read().splitlines():
                 if line and not line.startswith("#"):
                     key, _, modifier1 = line.partition(",")
-                    number = decimal(modifier1.encode()) & 0xFF if modifier1 else common.modifier1
-                    yield replace(common, key=key, modifier1=number)
+                    number = decimal(modifier1.encode()) & 0xFF if modifier1 else traits.modifier1
+                    yield replace(common, key=key, traits=traits._replace(modifier1=number))
 
 
 def parse_subscriptions(subscribe_to: Sequence[str], subscribe2: Sequence[str]) -> list[Subscription]:
@@ -142,7 +139,7 @@ def _subscribe_to(text: str) -> Subscription:
     if not key:
         raise SubscriberError("expected SERVER:KEY")
     sign = parse_signing(signing) if comma else None
-    return replace(base, key=key, modifier1=_digits(modifier1), sign=sign)
+    return replace(base, key=key, traits=Traits(_digits(modifier1)), sign=sign)
 
 
 def _split_server(text: str) -> tuple[str, str]:
@@ -185,12 +182,15 @@ def _subscribe2(text: str) -> Subscription:
         mapping=key[1:] if key.startswith("@") else "",
         address=values.get("addr", values.get("address", "")) if "socket" not in values else "",
         socket=_digits(values.get("socket", "")),
-        modifier1=_digits(values.get("modifier1", "")),
-        modifier2=_digits(values.get("modifier2", "")),
-        weight=_digits(values["weight"]) if "weight" in values else None,
-        backup=_digits(values.get("backup", "")),
-        algorithm=values.get("algo", ""),
-        max_conns=_digits(values.get("max_conns", "")),
+        traits=Traits(
+            _digits(values.get("modifier1", "")),
+            _digits(values.get("modifier2", "")),
+            _digits(values.get("weight", "1")),
+            _digits(values.get("backup", "")),
+            _digits(values.get("max_conns", "")),
+            values.get("algo", ""),
+        ),
+        has_weight="weight" in values,
         more=tuple((name, values[name]) for name in _MORE if name in values),
         sign=sign,
         check=values.get("check", ""),

@@ -13,16 +13,12 @@ from fastrouter.address import AddressError, host_name, parse_node
 from fastrouter.packet import HEADER, SUBSCRIPTION, PacketError, encode, records
 from fastrouter.request import MAX_KEY, decimal
 from fastrouter.text import to_bytes, to_text
+from fastrouter.traits import PLAIN, Traits, read_traits
 
 __all__ = ["MAX_DATAGRAM", "Announcement", "AnnouncementError", "Reason", "parse_announcement", "pool_hash"]
 
 MAX_DATAGRAM = 4096
 """Largest announcement, in bytes (uWSGI 2.0.31 reads no more)."""
-
-MAX_WEIGHT = 65535
-MAX_BACKUP = 65535
-MAX_CONNS = 0xFFFFFFFF
-
 
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 
@@ -57,25 +53,13 @@ class Announcement:
     key: str
     address: str
     unsubscribe: bool = False
-    modifier1: int = 0
-    modifier2: int = 0
+    traits: Traits = PLAIN
     cores: int = 0
     load: int = 0
-    weight: int = 1
-    backup: int = 0
-    """Level (uWSGI 2.1): serves only while no node of a lower level lives."""
-    algorithm: str = ""
-    """Balancing that the node asks for in its pool (uWSGI 2.1: ``algo``)."""
-    max_conns: int = 0
-    """Most requests at a time, 0 for no limit. Not in uWSGI."""
     more: tuple[tuple[str, str], ...] = ()
     """Variables for routers of other kinds (``sni_key``, ``proto``), passed over by this one."""
     drain: bool = False
     """The node wants no more requests, and has some to end. Not in uWSGI."""
-    fd_passing: bool = False
-    """The node takes clients' descriptors (passing.py). Not in uWSGI."""
-    keepalive: bool = False
-    """The node leaves the connection open after an answer whose end can be told. Not in uWSGI."""
     via: tuple[str, ...] = ()
     """The routers that it was passed on by, first to last. Not in uWSGI."""
     notify: str = ""
@@ -94,13 +78,10 @@ class Announcement:
         Raises PacketError when it would be too long.
         """
         optional = (
-            ("backup", self.backup),
+            ("backup", self.traits.backup),
             *self.more,
-            ("algo", self.algorithm),
-            ("max_conns", self.max_conns),
+            *self.traits.extensions(),
             ("drain", int(self.drain)),
-            ("fd_passing", int(self.fd_passing)),
-            ("keepalive", int(self.keepalive)),
             ("via", ",".join(self.via)),
             ("notify", self.notify),
             ("signer", self.signer),
@@ -110,11 +91,11 @@ class Announcement:
         pairs = (
             ("key", self.key),
             ("address", self.address),
-            ("modifier1", self.modifier1),
-            ("modifier2", self.modifier2),
+            ("modifier1", self.traits.modifier1),
+            ("modifier2", self.traits.modifier2),
             ("cores", self.cores),
             ("load", self.load),
-            ("weight", self.weight),
+            ("weight", self.traits.weight),
             *((name, value) for name, value in optional if value),
         )
         block = ((name.encode(), to_bytes(str(value))) for name, value in pairs)
@@ -148,17 +129,10 @@ def parse_announcement(datagram: bytes, sender: str = "") -> Announcement:
         key=to_text(key),
         address=_dialable(to_text(address), sender),
         unsubscribe=datagram[3] != 0,
-        modifier1=number[b"modifier1"] & 0xFF,
-        modifier2=number[b"modifier2"] & 0xFF,
+        traits=read_traits(values),
         cores=number[b"cores"],
         load=number[b"load"],
-        weight=min(number[b"weight"] or 1, MAX_WEIGHT),
-        backup=min(number[b"backup"], MAX_BACKUP),
-        algorithm=to_text(values.get(b"algo", b"")),
-        max_conns=min(number[b"max_conns"], MAX_CONNS),
         drain=number[b"drain"] != 0,
-        fd_passing=number[b"fd_passing"] != 0,
-        keepalive=number[b"keepalive"] != 0,
         via=tuple(name for name in to_text(values.get(b"via", b"")).split(",") if name),
         notify=to_text(values.get(b"notify", b"")),
         signer=to_text(values.get(b"signer", b"")),
@@ -167,10 +141,7 @@ def parse_announcement(datagram: bytes, sender: str = "") -> Announcement:
     )
 
 
-_NUMBERS = (
-    *(b"modifier1", b"modifier2", b"cores", b"load", b"weight"),
-    *(b"backup", b"max_conns", b"drain", b"fd_passing", b"keepalive", b"unix", b"seq"),
-)
+_NUMBERS = (b"cores", b"load", b"drain", b"unix", b"seq")
 
 
 def pool_hash(key: str) -> int:

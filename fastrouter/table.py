@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from fastrouter.cells import Counter, Slot, Table
-from fastrouter.shared import MAX_ALGORITHM, Delta, NodeRecord, SharedState
+from fastrouter.shared import Delta, NodeRecord, SharedState
 from fastrouter.subscription import Announcement
 from fastrouter.text import to_bytes, to_text
 
@@ -279,14 +279,7 @@ def _record(announcement: Announcement, id: int, order: int, resolved: str, sinc
         order,
         to_bytes(announcement.key),
         to_bytes(announcement.address),
-        announcement.modifier1,
-        announcement.modifier2,
-        announcement.weight,
-        announcement.backup,
-        announcement.max_conns,
-        announcement.algorithm.encode("ascii", "replace")[:MAX_ALGORITHM],
+        announcement.traits,
         to_bytes(resolved),
         since,
-        fd_passing=announcement.fd_passing,
-        keepalive=announcement.keepalive,
     )

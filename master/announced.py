@@ -196,12 +196,11 @@ class Announced:
         return Announcement(
             key="",
             address=subscription.address,
-            modifier1=subscription.modifier1,
-            modifier2=subscription.modifier2,
+            traits=subscription.traits._replace(
+                fd_passing=self._options.fd_passing, keepalive=self._options.keepalive
+            ),
             cores=self._options.cores,
             notify=self._options.notify,
-            fd_passing=self._options.fd_passing,
-            keepalive=self._options.keepalive,
         )
 
 

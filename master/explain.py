@@ -190,9 +190,9 @@ class Explanation:
         if record.resolved:
             said.append(f"at {to_text(record.resolved)}")
         if record.id:
-            said.append(f"weight {record.weight}")
-        if record.backup:
-            said.append(f"backup level {record.backup}")
+            said.append(f"weight {record.traits.weight}")
+        if record.traits.backup:
+            said.append(f"backup level {record.traits.backup}")
         if node.takes_clients and not self._context.options.sockets.no_fd_passing:
             said.append("takes clients")
         if node.keeps:
@@ -297,7 +297,7 @@ def _in_turn(options: Options, takers: Sequence[Node]) -> str:
 
 def _algorithm(options: Options, node: Node) -> str:
     """That balances the pool of a node: what the first one there has asked for, or what is configured."""
-    wish = to_text(node.peers[0].record.algorithm) if node.peers else ""
+    wish = node.peers[0].record.traits.algorithm if node.peers else ""
     return wish if wish in ALGORITHMS else options.subscription.algorithm
 
 

@@ -76,7 +76,7 @@ def announcement(data):
         return
     assert 0 < len(to_bytes(found.key)) <= 255
     assert host_name(found.address) or parse_node(found.address)
-    assert 0 < found.weight < 65536 and 0 <= found.modifier1 < 256
+    assert 0 < found.traits.weight < 65536 and 0 <= found.traits.modifier1 < 256
     pool_hash(found.key)
     try:
         assert parse_announcement(found.encode()) == found

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
+from parts import announcement
 
 from fastrouter.client import request_packet
 from fastrouter.passing import Taken, take
@@ -216,7 +217,7 @@ class Router(Program):
     def announce(self, key: str, address: str, **extra: object) -> None:
         """Send an announcement, and wait until it has been taken."""
         before = sum(f"{key} => new node: {address}" in line for line in self.lines)
-        send_announcement(self.server, Announcement(key, address, **extra))
+        send_announcement(self.server, announcement(key, address, **extra))
         self.wait_for(rf"{re.escape(key)} => new node: {re.escape(address)}$", before + 1)
 
     def announce_all(self, keys: Iterable[str], address: str) -> None:
@@ -250,8 +251,8 @@ def router_to(node: "FakeNode", *options: str) -> Router:
     return Router("--fastrouter=127.0.0.1:0", f"--fastrouter-to={node.address}", *options)
 
 
-def send_announcement(server: str, announcement: Announcement | bytes) -> None:
-    data = announcement if isinstance(announcement, bytes) else announcement.encode()
+def send_announcement(server: str, announced: Announcement | bytes) -> None:
+    data = announced if isinstance(announced, bytes) else announced.encode()
     kind, address = dial(server)
     with socket.socket(kind, socket.SOCK_DGRAM) as sock:
         sock.sendto(data, address)

@@ -6,6 +6,8 @@ from fastrouter.node import Node
 from fastrouter.pool import Balancing, Pool
 from fastrouter.routes import Routes
 from fastrouter.shared import Layout, NodeRecord, SharedState
+from fastrouter.subscription import Announcement
+from fastrouter.traits import ConfiguredTraits, Traits
 
 
 class Worker:
@@ -14,7 +16,9 @@ class Worker:
     def __init__(self, state, index=0, algorithm="wrr", phase=0.0, max_fails=3, max_conns=0, slow_start=0):
         self.counters = NodeCounters(state, index)
         self.health = Health(state, self.counters, max_fails)
-        self.balancing = Balancing(algorithm, phase, max_conns, self.counters, self.health, slow_start)
+        self.balancing = Balancing(
+            algorithm, phase, self.counters, self.health, slow_start, ConfiguredTraits(max_conns)
+        )
         self.routes = Routes(state, self.balancing)
 
     def take(self, node):
@@ -26,6 +30,12 @@ class Worker:
         return False
 
 
+def announcement(key, address, unsubscribe=False, **fields):
+    """An announcement whose traits may be given by their names."""
+    traits = Traits(**{name: fields.pop(name) for name in Traits._fields if name in fields})
+    return Announcement(key, address, unsubscribe, traits, **fields)
+
+
 def state_for(slots, workers=1):
     return SharedState(Layout(slots, workers, 0))
 
@@ -34,7 +44,7 @@ def make_nodes(state, weights, **fields):
     """Nodes of one key in slots 0, 1, ..., with these weights."""
     return [
         Node(
-            NodeRecord(slot + 1, slot, b"key", b"127.0.0.1:%d" % (slot + 1), weight=weight, **fields),
+            NodeRecord(slot + 1, slot, b"key", b"127.0.0.1:%d" % (slot + 1), Traits(weight=weight, **fields)),
             slot,
             state.layout,
         )

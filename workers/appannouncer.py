@@ -74,12 +74,13 @@ def _template(context: Context, subscription: Subscription) -> Announcement:
     return Announcement(
         key="",
         address=address,
-        modifier1=subscription.modifier1 if override is None else override,
-        modifier2=subscription.modifier2,
+        traits=subscription.traits._replace(
+            modifier1=subscription.traits.modifier1 if override is None else override,
+            weight=cores if options.announcer.auto_weight else options.announcer.weight,
+            fd_passing=not options.sockets.no_fd_passing and address in context.own_nodes,
+        ),
         cores=cores,
-        weight=cores if options.announcer.auto_weight else options.announcer.weight,
         notify=options.announcer.notify_socket,
-        fd_passing=not options.sockets.no_fd_passing and address in context.own_nodes,
     )
 
 

@@ -18,6 +18,7 @@ from fastrouter.node import Node, configured, named
 from fastrouter.pool import Balancing
 from fastrouter.routes import Routes
 from fastrouter.text import to_bytes
+from fastrouter.traits import ConfiguredTraits
 from workers.context import Context
 from workers.mapping import load_mapping
 
@@ -31,12 +32,10 @@ def make_balancing(context: Context, index: int, counters: NodeCounters, health:
     return Balancing(
         subscription.algorithm,
         index / router.processes,
-        router.max_conns,
         counters,
         health,
         subscription.slow_start,
-        takes,
-        frozenset(router.keepalive),
+        ConfiguredTraits(router.max_conns, takes, frozenset(router.keepalive)),
     )
 
 
@@ -49,20 +48,14 @@ def make_fallback(context: Context, routes: Routes, balancing: Balancing) -> lis
 def _configured(
     context: Context, routes: Routes, balancing: Balancing, addresses: Sequence[str], first_slot: int
 ) -> list[Node]:
-    nodes, layout, most = [], context.state.layout, context.options.router.max_conns
+    nodes, layout = [], context.state.layout
     for slot, address in enumerate(addresses, first_slot):
+        traits = balancing.configured.of(address)
         if host_name(address):
-            node = named(address, slot, layout, max_conns=most, keepalive=address in balancing.keepalive)
+            node = named(address, slot, layout, traits._replace(fd_passing=False))  # a name leads to TCP
             routes.adopt(node)
         else:
-            node = configured(
-                address,
-                slot,
-                layout,
-                max_conns=most,
-                fd_passing=address in balancing.fd_passing,
-                keepalive=address in balancing.keepalive,
-            )
+            node = configured(address, slot, layout, traits)
         nodes.append(node)
     return nodes
 
@@ -82,7 +75,7 @@ def make_forwarder(
 
 def _chosen(context: Context, index: int, routes: Routes, balancing: Balancing) -> Forwarder:
     options, layout = context.options.router, context.state.layout
-    unlisted = UnlistedNodes(options.configured_slots - 1, layout, balancing.fd_passing, balancing.keepalive)
+    unlisted = UnlistedNodes(options.configured_slots - 1, layout, balancing.configured)
     match next(iter(options.forwarders), "to"):
         case "use_cache":
             cache = context.caches[options.use_cache or next(iter(context.caches))]
@@ -95,10 +88,8 @@ def _chosen(context: Context, index: int, routes: Routes, balancing: Balancing) 
         case "use_socket":
             listener = context.app_listeners[options.use_socket or 0]
             slot = options.configured_slots - 1
-            takes = listener.name in balancing.fd_passing
-            return FixedForwarder(
-                configured(listener.name, slot, layout, max_conns=options.max_conns, fd_passing=takes)
-            )
+            traits = balancing.configured.of(listener.name)
+            return FixedForwarder(configured(listener.name, slot, layout, traits))
         case "use_pattern":
             return PathForwarder(pattern_template(options.use_pattern), unlisted)
         case "subscription_server":

@@ -81,15 +81,8 @@ class Snapshot:
         announcement = Announcement(
             entry.key,
             entry.address,
-            modifier1=record.modifier1,
-            modifier2=record.modifier2,
+            traits=record.traits,
             cores=cells[self._state.slot_cell(entry.slot, Slot.CORES)],
             load=cells[self._state.slot_cell(entry.slot, Slot.LOAD)],
-            weight=record.weight,
-            backup=record.backup,
-            algorithm=to_text(record.algorithm),
-            max_conns=record.max_conns,
-            fd_passing=record.fd_passing,
-            keepalive=record.keepalive,
         )
         return SavedNode(announcement, to_text(record.resolved))

@@ -164,8 +164,8 @@ class SubscriptionServer:
         self._admission.admit(datagram, announcement, sender, now, self._is_known(announcement))
         self._federation.check(announcement)
         level = self._federation.level(announcement)
-        if level != announcement.backup:
-            announcement = replace(announcement, backup=level)
+        if level != announcement.traits.backup:
+            announcement = replace(announcement, traits=announcement.traits._replace(backup=level))
         if self._enter(announcement, sender):
             if not announcement.unsubscribe and not announcement.drain:
                 self._pass_on(announcement)

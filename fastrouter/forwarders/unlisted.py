@@ -1,10 +1,9 @@
 """Nodes whose addresses are made up as requests come: of the key, by a cache, by a function."""
 
-from collections.abc import Container
-
 from fastrouter.node import Node, configured
 from fastrouter.request import decimal
 from fastrouter.shared import Layout
+from fastrouter.traits import ConfiguredTraits
 
 __all__ = ["UnlistedForwarder", "UnlistedNodes"]
 
@@ -19,16 +18,11 @@ class UnlistedNodes:
         self,
         slot: int,
         layout: Layout,
-        fd_passing: Container[str] = (),
-        keepalive: Container[str] = (),
+        configured_traits: ConfiguredTraits | None = None,
     ) -> None:
-        """fd_passing are the addresses of those that take clients' descriptors, keepalive of those that leave
-        connections open.
-        """
         self._slot = slot
         self._layout = layout
-        self._fd_passing = fd_passing
-        self._keepalive = keepalive
+        self._configured_traits = configured_traits or ConfiguredTraits()
         self._nodes: dict[tuple[str, int], Node | None] = {}
 
     def get(self, address: str, modifier1: int = 0) -> Node | None:
@@ -47,8 +41,9 @@ class UnlistedNodes:
 
     def _make(self, address: str, modifier1: int) -> Node | None:
         try:
-            takes, keeps = address in self._fd_passing, address in self._keepalive
-            return configured(address, self._slot, self._layout, modifier1, fd_passing=takes, keepalive=keeps)
+            # They are counted together, so that a limit for each cannot be kept.
+            traits = self._configured_traits.of(address)._replace(modifier1=modifier1, max_conns=0)
+            return configured(address, self._slot, self._layout, traits)
         except ValueError:  # an AddressError, or what cannot be encoded
             return None
 

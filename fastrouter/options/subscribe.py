@@ -105,15 +105,20 @@ class SubscribeOptions(Group):
             raise SubscriberError(f"{name}: there are no sockets here, only an address to announce")
         if not (subscription.address or self.address):
             raise SubscriberError(f"{name}: expected --address")
+        said = subscription.traits
+        traits = said._replace(
+            modifier1=said.modifier1 or self.modifier1,
+            modifier2=said.modifier2 or self.modifier2,
+            weight=said.weight if subscription.has_weight else self.weight,
+            backup=said.backup or self.backup,
+            algorithm=said.algorithm or self.algo,
+            max_conns=said.max_conns or self.max_conns,
+        )
         return replace(
             subscription,
             address=subscription.address or self.address,
-            modifier1=subscription.modifier1 or self.modifier1,
-            modifier2=subscription.modifier2 or self.modifier2,
-            weight=self.weight if subscription.weight is None else subscription.weight,
-            backup=subscription.backup or self.backup,
-            algorithm=subscription.algorithm or self.algo,
-            max_conns=subscription.max_conns or self.max_conns,
+            traits=traits,
+            has_weight=True,
             sign=subscription.sign or sign,
             check=subscription.check or self.check,
         )

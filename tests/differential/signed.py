@@ -3,6 +3,7 @@
 import time
 
 from harness import FakeNode, in_threads
+from parts import announcement
 from signing import KeyPair
 
 from differential.scenario import SUBSCRIPTION, Group, Scenario, exits
@@ -19,7 +20,7 @@ REPLAY = (
 
 
 def _signed(stage, key, node, unix, keys=KEYS, **fields):
-    return keys.signed(Announcement(key, stage.places[node], **fields), unix)
+    return keys.signed(announcement(key, stage.places[node], **fields), unix)
 
 
 def _node_appears(stage, datagram, key):

@@ -22,6 +22,7 @@ from harness import (
     send_announcement,
     wait_until,
 )
+from parts import announcement
 
 from fastrouter.client import request_packet
 from fastrouter.packet import encode
@@ -163,11 +164,11 @@ class Stage:
     def announce(self, key, node, **fields) -> None:
         address = self.places.get(node) or (self.nodes[node].address if node in self.nodes else node)
         before = self.log_count(f"{key} => new node: {address}")
-        self.datagram(Announcement(key, address, **fields))
+        self.datagram(announcement(key, address, **fields))
         wait_until(lambda: self.log_count(f"{key} => new node: {address}") > before, f"{key} to be announced")
 
     def refresh(self, key, node, **fields) -> None:
-        self.datagram(Announcement(key, self.places[node], **fields))
+        self.datagram(announcement(key, self.places[node], **fields))
         self.settle()
 
     def unsubscribe(self, key, node) -> None:

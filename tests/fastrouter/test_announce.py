@@ -12,6 +12,7 @@ import fastrouter.announce
 from fastrouter.announce import announcement
 from fastrouter.signature import sign
 from fastrouter.subscription import Announcement, parse_announcement
+from fastrouter.traits import Traits
 
 
 def test_it_can_be_copied():
@@ -46,12 +47,8 @@ def test_its_datagrams_are_those_of_the_program():
         == Announcement(
             "foo.com",
             "1.2.3.4:5",
-            modifier1=3,
+            traits=Traits(modifier1=3, weight=7, backup=1, algorithm="lrc", max_conns=9),
             cores=2,
-            weight=7,
-            backup=1,
-            algorithm="lrc",
-            max_conns=9,
             drain=True,
             notify="/run/n",
         ).encode()

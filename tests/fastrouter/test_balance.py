@@ -161,11 +161,11 @@ def test_backup_levels_serve_only_when_the_lower_ones_are_gone():
 def test_the_oldest_node_says_how_its_pool_is_balanced():
     state = state_for(3)
     worker = Worker(state)
-    nodes = make_nodes(state, [1, 1, 1], algorithm=b"iphash")
+    nodes = make_nodes(state, [1, 1, 1], algorithm="iphash")
     pool = make_pool(worker.balancing, nodes)
     assert len({pool.pick(b"10.0.0.1").slot for _ in range(9)}) == 1
     assert len({make_pool(worker.balancing, nodes).pick(b"10.0.0.1").slot for _ in range(9)}) == 1
-    nodes = make_nodes(state, [1, 1, 1], algorithm=b"nonsense")
+    nodes = make_nodes(state, [1, 1, 1], algorithm="nonsense")
     pool = make_pool(worker.balancing, nodes)
     assert len({pool.pick(b"10.0.0.1").slot for _ in range(9)}) == 3
 

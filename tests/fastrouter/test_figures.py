@@ -11,6 +11,7 @@ from fastrouter.census import Census
 from fastrouter.prometheus import metrics
 from fastrouter.shared import Layout, NodeRecord, SharedState
 from fastrouter.stats import snapshot
+from fastrouter.traits import Traits
 
 NODES = 3000
 
@@ -22,7 +23,7 @@ def state():
     for number in range(NODES):
         slot = 2 + number
         key, address = b"%d.example.com" % (number // 2), b"127.0.0.1:%d" % (1024 + number)
-        state.write(slot, NodeRecord(number + 1, number + 1, key, address, weight=3))
+        state.write(slot, NodeRecord(number + 1, number + 1, key, address, Traits(weight=3)))
         state.counters(1)[slot * COUNTERS + Counter.REQUESTS] = number
         state.histograms(1)[slot * HISTOGRAMS + Histogram.RESPONSE + 5] = number
     state.cells[Table.SLOTS_USED] = 2 + NODES

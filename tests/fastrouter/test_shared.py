@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from fastrouter.cells import COUNTERS, Counter
 from fastrouter.shared import (
     EVERY_SLOT,
-    MAX_ALGORITHM,
     Delta,
     Failure,
     Layout,
@@ -19,6 +18,8 @@ from fastrouter.shared import (
     read_deltas,
     read_failures,
 )
+from fastrouter.text import to_text
+from fastrouter.traits import MAX_ALGORITHM, Traits
 
 
 @pytest.fixture
@@ -35,12 +36,17 @@ def state():
         order=st.integers(0, 2**64 - 1),
         key=st.binary(min_size=1, max_size=255),
         address=st.binary(min_size=1, max_size=255),
-        modifier1=st.integers(0, 255),
-        modifier2=st.integers(0, 255),
-        weight=st.integers(1, 65535),
-        backup=st.integers(0, 65535),
-        max_conns=st.integers(0, 2**32 - 1),
-        algorithm=st.binary(max_size=MAX_ALGORITHM),
+        traits=st.builds(
+            Traits,
+            modifier1=st.integers(0, 255),
+            modifier2=st.integers(0, 255),
+            weight=st.integers(1, 65535),
+            backup=st.integers(0, 65535),
+            max_conns=st.integers(0, 2**32 - 1),
+            algorithm=st.binary(max_size=MAX_ALGORITHM).map(to_text),
+            fd_passing=st.booleans(),
+            keepalive=st.booleans(),
+        ),
         resolved=st.binary(max_size=47),
         since=st.integers(0, 2**64 - 1),
         draining=st.booleans(),
@@ -58,7 +64,7 @@ def test_records_come_back_as_they_were_written(record):
 
 def test_a_torn_read_is_impossible(state):
     """A process rewrites one slot as fast as it can; every record read elsewhere is one that was written."""
-    records = [NodeRecord(n, n, b"%d" % n * 50, b"%d" % n * 20, weight=n) for n in range(1, 10)]
+    records = [NodeRecord(n, n, b"%d" % n * 50, b"%d" % n * 20, Traits(weight=n)) for n in range(1, 10)]
     state.write(0, records[0])
     child = os.fork()
     if not child:

@@ -6,13 +6,14 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from parts import announcement
 
 from fastrouter.state import SavedNode, StateError, load_state, save_state
 from fastrouter.subscription import Announcement
 
 NODES = [
-    SavedNode(Announcement("foo.com", "127.0.0.1:1", weight=3, modifier1=5, backup=1000)),
-    SavedNode(Announcement("foo.com", "/run/x.sock", algorithm="lrc", max_conns=7)),
+    SavedNode(announcement("foo.com", "127.0.0.1:1", weight=3, modifier1=5, backup=1000)),
+    SavedNode(announcement("foo.com", "/run/x.sock", algorithm="lrc", max_conns=7)),
     SavedNode(Announcement("bär.com", "app.example:80", cores=4, load=2), "10.0.0.1:80"),
 ]
 

@@ -4,13 +4,14 @@ import pytest
 
 from fastrouter.subscriber import SubscriberError, Subscription, parse_keyval, parse_subscriptions
 from fastrouter.subscription import Announcement
+from fastrouter.traits import Traits
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("192.168.0.100:7000:example.com", Subscription("192.168.0.100:7000", "example.com")),
-        ("192.168.0.100:7000:unbit.it,5", Subscription("192.168.0.100:7000", "unbit.it", modifier1=5)),
+        ("192.168.0.100:7000:unbit.it,5", Subscription("192.168.0.100:7000", "unbit.it", traits=Traits(5))),
         ("192.168.0.100:7000:@mappings.txt", Subscription("192.168.0.100:7000", mapping="mappings.txt")),
         ("10.0.0.1:7000:foo.com:8000", Subscription("10.0.0.1:7000", "foo.com:8000")),
         ("/run/subs.sock:foo.com", Subscription("/run/subs.sock", "foo.com")),
@@ -34,11 +35,8 @@ def test_subscribe_to(text, expected):
                 "1.1.1.1:1",
                 "a",
                 address="10.1.2.3:4000",
-                weight=3,
-                modifier1=5,
-                modifier2=7,
-                backup=2,
-                algorithm="lrc",
+                traits=Traits(modifier1=5, modifier2=7, weight=3, backup=2, algorithm="lrc"),
+                has_weight=True,
             ),
         ),
         ("server=1.1.1.1:1,key=a,socket=1,check=/x", Subscription("1.1.1.1:1", "a", socket=1, check="/x")),
@@ -73,9 +71,9 @@ def test_keyval_escapes():
 def test_mapping_files_are_read_line_by_line(tmp_path):
     file = tmp_path / "mappings.txt"
     file.write_text("# comment\nunbit.it\nunbit.it:8000,5\n\nuwsgi.it")
-    template = Announcement("", "127.0.0.1:80", modifier1=3)
+    template = Announcement("", "127.0.0.1:80", traits=Traits(modifier1=3))
     found = Subscription("s", mapping=str(file)).announcements(template)
-    assert [(one.key, one.modifier1) for one in found] == [
+    assert [(one.key, one.traits.modifier1) for one in found] == [
         ("unbit.it", 3),
         ("unbit.it:8000", 5),
         ("uwsgi.it", 3),

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from parts import announcement
 
 from fastrouter.packet import PacketError, encode
 from fastrouter.subscription import Announcement, AnnouncementError, parse_announcement, pool_hash
@@ -21,19 +22,19 @@ def test_captured_announcements_are_understood(path):
     assert found.key == expected["key"]
     assert found.address == expected["address"]
     assert found.unsubscribe is path.stem.endswith("-unsubscribe")
-    assert found.modifier1 == int(expected["modifier1"])
-    assert found.modifier2 == int(expected["modifier2"])
+    assert found.traits.modifier1 == int(expected["modifier1"])
+    assert found.traits.modifier2 == int(expected["modifier2"])
     assert found.cores == int(expected["cores"])
-    assert found.weight == (int(expected["weight"]) or 1)
+    assert found.traits.weight == (int(expected["weight"]) or 1)
     assert found.notify == expected.get("notify", "")
 
 
 def test_what_we_send_is_what_uwsgi_sends():
     captured = (PACKETS / "subscribe-to-plain.bin").read_bytes()
     address = json.loads((PACKETS / "subscribe-to-plain.json").read_text())["vars"][1][1]
-    assert Announcement("foo.com", address, cores=1, weight=0).encode() == captured
+    assert announcement("foo.com", address, cores=1, weight=0).encode() == captured
     gone = (PACKETS / "subscribe-to-plain-unsubscribe.bin").read_bytes()
-    assert Announcement("foo.com", address, True, cores=1, weight=0).encode()[:4] == gone[:4]
+    assert announcement("foo.com", address, True, cores=1, weight=0).encode()[:4] == gone[:4]
 
 
 def datagram(**values):
@@ -69,7 +70,7 @@ def test_what_cannot_become_a_node_is_refused_with_a_reason(data, reason):
         parse_announcement(data)
 
 
-EVERYTHING = Announcement(
+EVERYTHING = announcement(
     "foo.com",
     "app.example:3031",
     modifier1=5,
@@ -97,7 +98,7 @@ def test_variables_for_other_routers_come_where_uwsgi_sends_them():
     captured = (PACKETS / "subscribe2-sni-notify.bin").read_bytes()
     values = dict(json.loads((PACKETS / "subscribe2-sni-notify.json").read_text())["vars"])
     more = tuple((name, values[name]) for name in ("sni_key", "sni_crt", "sni_ca"))
-    sent = Announcement(
+    sent = announcement(
         values["key"], values["address"], cores=1, weight=0, more=more, notify=values["notify"]
     )
     assert sent.encode() == captured
@@ -127,7 +128,7 @@ def test_a_port_on_all_addresses_is_dialled_at_its_sender(address, sender, expec
 
 def test_lenient_where_uwsgi_is():
     found = parse_announcement(datagram(modifier1="5x", weight="0", cores="x", unknown="y") + b"\xff\xff")
-    assert (found.modifier1, found.weight, found.cores) == (5, 1, 0)
+    assert (found.traits.modifier1, found.traits.weight, found.cores) == (5, 1, 0)
     twice = encode([(b"key", b"a"), (b"address", b"/x"), (b"key", b"b")], 224)
     assert parse_announcement(twice).key == "b"
     assert parse_announcement(datagram()[:3] + b"\x07" + datagram()[4:]).unsubscribe
@@ -139,7 +140,7 @@ def test_any_datagram_is_parsed_or_refused(data):
         found = parse_announcement(data)
     except AnnouncementError:
         return
-    assert found.key and found.address and 1 <= found.weight <= 65535
+    assert found.key and found.address and 1 <= found.traits.weight <= 65535
 
 
 @pytest.mark.parametrize(("key", "expected"), [("foo.com", 11571), ("", 5381)])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from parts import Worker, state_for
+from parts import Worker, announcement, state_for
 
 from fastrouter.balance import ALGORITHMS
 from fastrouter.cells import COUNTERS, Counter, Slot, Table
@@ -22,7 +22,7 @@ def state():
 
 
 def node(number, key="foo.com", **extra):
-    return Announcement(key, f"127.0.0.1:{number}", **extra)
+    return announcement(key, f"127.0.0.1:{number}", **extra)
 
 
 def test_outcomes_and_what_they_publish(state):

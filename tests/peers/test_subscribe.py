@@ -37,6 +37,7 @@ from signing import Ed25519Pair, KeyPair
 
 import fastrouter.announce
 from fastrouter.subscription import Announcement, parse_announcement
+from fastrouter.traits import Traits
 from workers.announcer import Announcer
 
 SUBSCRIBE = BIN / "fastrouter-subscribe"
@@ -330,12 +331,7 @@ def test_every_option_of_an_announcement_arrives():
             expected = Announcement(
                 "foo.com",
                 node.address,
-                modifier1=1,
-                modifier2=2,
-                weight=3,
-                backup=4,
-                algorithm="lrc",
-                max_conns=5,
+                traits=Traits(1, 2, weight=3, backup=4, algorithm="lrc", max_conns=5),
                 cores=6,
                 notify="/run/n",
             )

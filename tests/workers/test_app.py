@@ -200,7 +200,10 @@ def test_announcing_from_start_to_stop(tmp_path, app_file):
         with app("--wsgi-file", app_file, *arguments) as program:
             where = address(program)
             first = [parse_announcement(sock.recv(5000)) for _ in range(5)]
-            assert [(a.key, a.address, a.modifier1, a.modifier2, a.weight, a.cores) for a in first] == [
+            assert [
+                (a.key, a.address, a.traits.modifier1, a.traits.modifier2, a.traits.weight, a.cores)
+                for a in first
+            ] == [
                 ("foo.com:80", where, 7, 0, 2, 2),
                 ("far.com", "10.1.1.1:5", 0, 0, 2, 2),
                 ("one.com", where, 0, 0, 2, 2),

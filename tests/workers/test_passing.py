@@ -424,7 +424,7 @@ def test_what_the_local_application_announces(tmp_path, app_file, options, said)
             f"--wsgi-file={app_file}", f"--subscribe-to={tmp_path}/server.sock:foo.com", *options, cwd=tmp_path,
         ):  # fmt: skip
             announcement = parse_announcement(server.recv(4096))
-    assert (announcement.address, announcement.fd_passing) == (f"{tmp_path}/app.sock", said)
+    assert (announcement.address, announcement.traits.fd_passing) == (f"{tmp_path}/app.sock", said)
 
 
 def test_counts(tmp_path, keeping):
