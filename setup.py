@@ -27,6 +27,7 @@ HOT = [
     "fastrouter/framing.py",
     "fastrouter/health.py",
     "fastrouter/node.py",
+    "fastrouter/outcomes.py",
     "fastrouter/pool.py",
     "fastrouter/request.py",
     "fastrouter/routes.py",

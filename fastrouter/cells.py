@@ -5,7 +5,6 @@ from typing import Final
 __all__ = [
     "APP_CELLS",
     "COUNTERS",
-    "ERROR_KINDS",
     "HEADER_CELLS",
     "HISTOGRAMS",
     "SLOT_CELLS",
@@ -62,13 +61,8 @@ class Worker:
     SURPLUS: Final = 6
     """Addresses of nodes whose connections are kept no more, since more than an answer came from there."""
     KINDS: Final = 8
-    """The first of the cells that say of what kind the errors were, in the order of ERROR_KINDS."""
-
-
-ERROR_KINDS = ("bad_request", "no_node", "failed", "no_answer", "unavailable", "too_late", "gone")
-"""Of sessions that ended otherwise than they should: the request was none, nobody has the key, the router
-could not do its part, the node closed without an answer, no node could be reached or had room, the node gave
-no answer in time, the client or the node broke off."""
+    """The first of the cells that say of what kind the errors were, in the order of
+    outcomes.ERRORS."""
 
 
 UNSERVED: Final = 32

@@ -8,8 +8,9 @@ from itertools import zip_longest
 from typing import Any
 
 from fastrouter import __version__
-from fastrouter.cells import COUNTERS, ERROR_KINDS, HISTOGRAMS, Counter, Histogram, Slot, Table, Worker
+from fastrouter.cells import COUNTERS, HISTOGRAMS, Counter, Histogram, Slot, Table, Worker
 from fastrouter.census import Census
+from fastrouter.outcomes import ERRORS, error_cell
 from fastrouter.place import current_directory
 from fastrouter.shared import NodeRecord, SharedState
 from fastrouter.subscription import Reason, pool_hash
@@ -68,7 +69,7 @@ def snapshot(
 def _kinds(state: SharedState, rows: Iterable[int]) -> dict[str, int]:
     """Errors of sessions, by kind."""
     cells = [state.worker_cells(row) for row in rows]
-    return {kind: sum(row[Worker.KINDS + at] for row in cells) for at, kind in enumerate(ERROR_KINDS)}
+    return {name: sum(row[error_cell(status)] for row in cells) for status, name in ERRORS.items()}
 
 
 def _worker(state: SharedState, number: int, slots: int) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from fastrouter.cells import COUNTERS, ERROR_KINDS, HISTOGRAMS, Counter, Slot, Table, Worker
+from fastrouter.cells import COUNTERS, HISTOGRAMS, Counter, Slot, Table, Worker
+from fastrouter.outcomes import ERRORS, error_cell
 from fastrouter.shared import NodeRecord, SharedState
 
 __all__ = ["Succession"]
@@ -52,8 +53,7 @@ class Succession:
     def count(self) -> None:
         """Take over what was counted meanwhile, for nodes that are still there."""
         retired = self._state.layout.workers
-        kinds = range(Worker.KINDS, Worker.KINDS + len(ERROR_KINDS))
-        for cell in (Worker.ACCEPTED, Worker.ERRORS, *kinds):
+        for cell in (Worker.ACCEPTED, Worker.ERRORS, *map(error_cell, ERRORS)):
             rows = range(self._former.layout.rows)
             counted = sum(self._former.worker_cells(row)[cell] for row in rows)
             self._state.worker_cells(retired)[cell] = counted

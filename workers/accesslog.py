@@ -8,6 +8,7 @@ import time
 from _socket import socket as PlainSocket
 from collections.abc import Mapping
 
+from fastrouter.outcomes import outcome_word
 from fastrouter.packet import HEADER, PacketError, records
 from fastrouter.text import printable, to_text
 from workers.requestlog import expand, of_request, stamps
@@ -25,17 +26,6 @@ _DEFAULT = (
 """The form that web servers' logs have, and what only a router knows."""
 
 _STATUS = re.compile(rb"HTTP/1\.\d (\d{3})")
-
-_OUTCOMES = {
-    0: "answered",
-    400: "bad request",
-    404: "no node",
-    499: "gone",
-    500: "failed",
-    502: "no answer",
-    503: "unavailable",
-    504: "too late",
-}
 
 
 class Record:
@@ -56,7 +46,7 @@ class Record:
         self.received = 0
         self.status = ""
         self.problem = 0
-        """A status of answers.py; 0 when there was an answer."""
+        """A status of outcomes.py; 0 when there was an answer."""
 
     def connected(self, node: str, nanoseconds: int) -> None:
         self.node = node
@@ -105,7 +95,7 @@ class AccessLog:
             **stamps(),
             "key": to_text(key),
             "node": record.node,
-            "outcome": _OUTCOMES[record.problem],
+            "outcome": outcome_word(record.problem),
             "status": record.status or str(record.problem or ""),
             "tries": str(record.tries),
             "connect": str(record.connect // 1000),

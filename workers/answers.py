@@ -3,25 +3,10 @@
 import socket
 from _socket import socket as PlainSocket
 from http import HTTPStatus
-from typing import Final
 
-__all__ = ["BAD_REQUEST", "FAILED", "GONE", "NO_ANSWER", "NO_NODE", "TOO_LATE", "UNAVAILABLE", "answer"]
+from fastrouter.outcomes import UNAVAILABLE
 
-BAD_REQUEST: Final = 400
-"""What came is no uwsgi packet, or it names no key."""
-NO_NODE: Final = 404
-"""Nobody has announced the key."""
-FAILED: Final = 500
-"""The router could not do its part."""
-NO_ANSWER: Final = 502
-"""The node closed without an answer."""
-UNAVAILABLE: Final = 503
-"""The key is known, but no node of it can be reached, or none has room."""
-TOO_LATE: Final = 504
-"""The node did not answer in time."""
-
-GONE: Final = 499
-"""The client has left, or somebody broke off; nobody is told (nginx's number for it)."""
+__all__ = ["answer"]
 
 _RETRY_AFTER = 10
 """Seconds; a node announces itself that often unless told otherwise (uWSGI's subscribe-freq)."""

@@ -49,15 +49,19 @@ class Gate:
         loop: Loop,
         listeners: Sequence[Listener],
         contested: Sequence[Listener],
+        keep_up: Callable[[], None],
         admit: Callable[[int], None],
     ) -> None:
-        """contested are the listeners that the local application accepts on as well.
+        """keep_up is called before connections are accepted, and may close the gate.
+
+        contested are the listeners that the local application accepts on as well.
 
         The kernel tends to wake the same waiter again and again: among equal workers that is harmless, but
         between the router and the application it would leave one of them out.
         """
         self.reasons: set[Reason] = set()
         self._loop = loop
+        self._keep_up = keep_up
         self._admit = admit
         self._open = False
         self._is_out = False
@@ -111,6 +115,7 @@ class Gate:
                     break
 
     def _accept(self, event: Event) -> None:
+        self._keep_up()
         if self.reasons or not self._take(event[0]):
             return
         for _ in range(min(self._waiting(event[0]), _BATCH - 1)):

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Final
 
 from fastrouter.cells import Counter, Histogram
 from fastrouter.node import Node
+from fastrouter.outcomes import NO_ANSWER
 from fastrouter.text import to_text
-from workers.answers import NO_ANSWER
 from workers.loop import ERR, HUP, IN, OUT, RDHUP, Event
 from workers.relay import Bytes, ClientGone, count, send, shutdown, too_late
 

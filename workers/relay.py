@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from fastrouter.cells import Counter, Histogram
 from fastrouter.framing import Framing
 from fastrouter.node import Node
-from workers.answers import NO_ANSWER, TOO_LATE
+from fastrouter.outcomes import NO_ANSWER, TOO_LATE
 from workers.loop import ERR, HUP, IN, OUT, RDHUP, Event
 
 if TYPE_CHECKING:

@@ -6,16 +6,16 @@ import os
 import signal
 from collections.abc import Callable
 
-from fastrouter.cells import ERROR_KINDS, Counter, Table, Worker
+from fastrouter.cells import Counter, Table, Worker
 from fastrouter.counters import NodeCounters
 from fastrouter.health import Health
 from fastrouter.node import Node
+from fastrouter.outcomes import NO_NODE, TOO_LATE, UNAVAILABLE, error_cell
 from fastrouter.request import MAX_HOPS
 from fastrouter.routes import Routes
 from fastrouter.shared import Failure, read_deltas
 from fastrouter.text import to_bytes, to_text
 from workers.accesslog import AccessLog, Record
-from workers.answers import BAD_REQUEST, FAILED, GONE, NO_ANSWER, NO_NODE, TOO_LATE, UNAVAILABLE
 from workers.body import BodyFile, BufferingFailed
 from workers.channels import Channels
 from workers.context import Context
@@ -43,19 +43,6 @@ _ROOM = 0.9
 
 _DESCRIPTORS = 2
 """Of a session: its client's and its node's. With post-buffering there may be a file besides."""
-
-_ERROR_CELLS = {
-    problem: Worker.KINDS + ERROR_KINDS.index(kind)
-    for problem, kind in {
-        BAD_REQUEST: "bad_request",
-        NO_NODE: "no_node",
-        FAILED: "failed",
-        NO_ANSWER: "no_answer",
-        UNAVAILABLE: "unavailable",
-        TOO_LATE: "too_late",
-        GONE: "gone",
-    }.items()
-}
 
 _CROWD = 64
 """Sessions."""
@@ -126,14 +113,16 @@ class Router:
         self.counters = NodeCounters(context.state, index)
         self.health = Health(context.state, self.counters, options.max_fails)
         self._cells = context.state.worker_cells(index)
-        self.table_cells = context.state.cells
+        self._table_cells = context.state.cells
         self._sessions: set[Session] = set()
         each = _DESCRIPTORS + (1 if options.post_buffering else 0)
         by_descriptors = max((raise_descriptor_limit() - _RESERVED_DESCRIPTORS) // each, 1)
         self._max_sessions = min(options.max_sessions or by_descriptors, by_descriptors)
         self._is_full = False
         """That it has all the sessions that it may have was said, and is true still, or almost."""
-        self._gate = Gate(self.loop, context.router_listeners, context.app_listeners, self._admit)
+        self._gate = Gate(
+            self.loop, context.router_listeners, context.app_listeners, self._keep_up, self._admit
+        )
         self._can_be_cheap = options.cheap
         self._quiet = options.quiet
         self._loop_logged_at = -_LOOP_LOGGED_EVERY
@@ -141,9 +130,9 @@ class Router:
         self._deltas = context.deltas[index].reader
         self._failures = context.failures.writer if context.failures else -1
         balancing = make_balancing(context, index, self.counters, self.health)
-        self.routes = Routes(context.state, balancing)
-        self.fallback = make_fallback(context, self.routes, balancing)
-        self._forwarder = make_forwarder(context, index, self.routes, balancing, self.fallback)
+        self._routes = Routes(context.state, balancing)
+        self.fallback = make_fallback(context, self._routes, balancing)
+        self._forwarder = make_forwarder(context, index, self._routes, balancing, self.fallback)
         self.candidates = self._forwarder.candidates
         self.knows = self._forwarder.knows
         self._unserved = UnservedLog(context.state, index)
@@ -160,12 +149,12 @@ class Router:
         """Forget what a predecessor left behind, take over the table, and accept."""
         self.counters.reset_active()
         self._cells[Worker.SESSIONS] = 0
-        self.loop.watch(self._deltas, IN, self.follow)
-        self.routes.read_all()
-        self._cells[Worker.GENERATION] = self.routes.generation
+        self.loop.watch(self._deltas, IN, self._follow)
+        self._routes.read_all()
+        self._cells[Worker.GENERATION] = self._routes.generation
         if self._can_be_cheap:
             self._gate.close(Reason.CHEAP)
-        if self.table_cells[Table.PAUSED]:
+        if self._table_cells[Table.PAUSED]:
             self._gate.close(Reason.PAUSED)
         self._update_cheap()
         self._gate.update()
@@ -187,16 +176,6 @@ class Router:
         for session in list(self._sessions):
             if session.generator is not None:
                 session.generator.close()
-
-    def follow(self, event: Event | None = None) -> None:
-        """Take over what has changed in the table, if it is there already."""
-        try:
-            deltas = read_deltas(self._deltas)
-        except BlockingIOError:
-            return  # it has been read since the event, or is about to be written
-        self.routes.follow(deltas)
-        self._cells[Worker.GENERATION] = self.routes.generation
-        self._update_cheap()
 
     def is_alone(self) -> bool:
         """Whether there is no other session, so that nothing matters but how soon the client has its answer.
@@ -317,7 +296,7 @@ class Router:
     def count_error(self, problem: int) -> None:
         """Count a session that ended otherwise than it should, by the status that says how."""
         self._cells[Worker.ERRORS] += 1
-        self._cells[_ERROR_CELLS[problem]] += 1
+        self._cells[error_cell(problem)] += 1
 
     def close(self, session: Session) -> None:
         """A session is over."""
@@ -367,7 +346,7 @@ class Router:
         self.seconds += 1
         self._gate.reopen(Reason.EXHAUSTED)
         self._log_room()
-        if self.table_cells[Table.PAUSED]:
+        if self._table_cells[Table.PAUSED]:
             self._gate.close(Reason.PAUSED)
         else:
             self._gate.reopen(Reason.PAUSED)
@@ -378,6 +357,20 @@ class Router:
             elif silent and not session.old:
                 session.old = True
                 session.resume(SWEEP)
+
+    def _keep_up(self) -> None:
+        """Follow the table before accepting, when a change waits behind the connections."""
+        if self._table_cells[Table.GENERATION] != self._routes.generation:
+            self._follow((self._deltas, IN))
+
+    def _follow(self, event: Event) -> None:
+        try:
+            deltas = read_deltas(event[0])
+        except BlockingIOError:
+            return  # they have been read since the event, or are about to be written
+        self._routes.follow(deltas)
+        self._cells[Worker.GENERATION] = self._routes.generation
+        self._update_cheap()
 
     def _update_cheap(self) -> None:
         if not self._can_be_cheap:

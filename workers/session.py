@@ -11,18 +11,11 @@ from _socket import socket as PlainSocket
 from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Final
 
-from fastrouter.cells import Counter, Table
+from fastrouter.cells import Counter
 from fastrouter.framing import Framing
 from fastrouter.node import Node
-from workers.answers import (
-    BAD_REQUEST,
-    FAILED,
-    GONE,
-    NO_ANSWER,
-    TOO_LATE,
-    UNAVAILABLE,
-    answer,
-)
+from fastrouter.outcomes import BAD_REQUEST, FAILED, GONE, NO_ANSWER, TOO_LATE, UNAVAILABLE
+from workers.answers import answer
 from workers.body import BodyFile, BufferingFailed, buffer_body
 from workers.dialling import AGAIN, IN_PROGRESS, connect, dial, reach
 from workers.loop import Event
@@ -40,7 +33,6 @@ log = logging.getLogger("fastrouter.session")
 SWEEP: Event = (-1, 0)
 """Resumes a session that has become old enough to notice that its client left."""
 
-_GENERATION: Final = Table.GENERATION
 _UNIX: Final = 1
 _STREAM: Final = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
 
@@ -185,8 +177,6 @@ class Session:
         problem, queued_at, falls_back = 0, -1, False
         failed: list[Node] = []
         full: Node | None = None
-        if router.table_cells[_GENERATION] != router.routes.generation:
-            router.follow()  # the table has changed, but other events came first
         nodes = router.candidates(self.key, self.remote)
         while True:
             node = next(nodes, None)

@@ -63,7 +63,7 @@ def test_a_circle_of_routers_ends(tmp_path):
     ):
         before = descriptors(first.pids("router worker")[0])
         assert request(a) == b""
-        assert "a loop" in first.output + second.output
+        wait_until(lambda: "a loop" in first.output + second.output, "the loop to be logged")
         with connect(f"{a}.stats") as sock:
             accepted = int(re.search(rb'"accepted": ?(\d+)', read_all(sock))[1])
         assert accepted < 200

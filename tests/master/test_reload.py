@@ -212,7 +212,7 @@ def test_an_announced_application_stays_announced(tmp_path):
 
 
 def test_one_worker_more_and_less(tmp_path, node):
-    with Reloaded(tmp_path, *BASE) as router:
+    with Reloaded(tmp_path, *BASE, "subscription-tolerance = 600") as router:
         router.announce("foo.com", node.address)
 
         def workers():

@@ -98,6 +98,7 @@ def test_a_key_that_has_no_node_is_logged_and_counted(told, node):
         wait_until(lambda: sum(counted().values()) == 6, "all requests")
         assert counted() == {"nobody.com": 3, "\x1b[31mred.com": 2, "left.com": 1}
         assert next(iter(counted())) == "nobody.com"
+        router.wait_for(r"no node for \\x1b")
         lines = [line for line in router.lines if "no node for" in line]
         assert lines == [
             "[uwsgi-fastrouter] no node for nobody.com: nobody has announced it",
