@@ -23,7 +23,7 @@ def _heard(stage, key="foo.com"):
         while True:
             one = parse_announcement(stage.upper.recv(4096))
             if one.key == key:
-                heard.append((one.unsubscribe, one.modifier1, one.modifier2, one.address == stage.address))
+                heard.append((one.unsubscribe, *one.traits[:2], one.address == stage.address))
     return heard
 
 
