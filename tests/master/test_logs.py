@@ -109,7 +109,7 @@ def test_places_that_nobody_reads(tmp_path):
         ("--log-syslog", "/dev/log"),
         ("--log-journald", "/run/systemd/journal/socket"),
     ):
-        with Program(MASTER, *BASE, option) as program:
+        with the_only_one(), Program(MASTER, *BASE, option) as program:
             assert program.wait() == 1
             program.wait_for(f"fastrouter-master: cannot start: .*{problem}")
 
