@@ -2,7 +2,7 @@
 
 from urllib.parse import unquote, urlsplit
 
-from fastrouter.packet import encode
+from fastrouter.wire.packet import encode
 
 __all__ = ["request_packet"]
 

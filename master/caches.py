@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from fastrouter.cache.definition import Definition, parse_item
 from fastrouter.cache.store import Cache
 from fastrouter.options import Options
-from fastrouter.replays import MARK_SIZE, NAME_SIZE
+from fastrouter.subscriptions.replays import MARK_SIZE, NAME_SIZE
 from fastrouter.text import to_bytes
 
 __all__ = ["SIGNED_TIMES", "fill_caches", "make_caches", "make_signed_times"]

@@ -10,7 +10,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 
-from fastrouter.cells import App, Worker
+from fastrouter.memory.cells import App, Worker
 from master.child import Child, State
 from workers.context import Context
 

@@ -9,45 +9,45 @@ from collections.abc import Sequence
 from functools import partial
 from typing import NoReturn
 
-from fastrouter.cells import Table
-from fastrouter.memfd import shared_memory
+from fastrouter.memory.cells import Table
+from fastrouter.memory.memfd import shared_memory
+from fastrouter.memory.shared import FORMAT, AppState, Layout, SharedState
+from fastrouter.memory.takeover import Takeover
 from fastrouter.options import Options
-from fastrouter.shared import FORMAT, AppState, Layout, SharedState
-from fastrouter.subscriber import parse_subscriptions
-from fastrouter.succession import Succession
+from fastrouter.subscriptions.subscriber import parse_subscriptions
 from master.banner import announce_start
 from master.caches import SIGNED_TIMES, fill_caches, make_caches, make_signed_times
-from master.capabilities import forbid_new, keep, let_go_of_exec
 from master.child import Child, Role
-from master.daemon import Daemon
-from master.fifo import Fifo
-from master.former import Former
-from master.former_program import fallback_of
-from master.heritage import Heritage
-from master.hooks import HookError, run_accepting_hooks, run_hooks
-from master.live import publish
+from master.commands.live import publish
+from master.control.fifo import Fifo
+from master.control.hooks import HookError, run_accepting_hooks, run_hooks
 from master.logs import LogHandler, set_up_logging
-from master.manager import activated_sockets
-from master.pidfile import vacuum, write_pidfile, write_pidfile_again
-from master.privileges import drop_privileges, identity
-from master.rehearsal import rehearse
+from master.reloading.dry_run import dry_run
+from master.reloading.former_program import fallback_of
+from master.reloading.handover import Handover
+from master.reloading.predecessors import Predecessors
 from master.roles import ROUTER, roles
 from master.sockets import BindError, Sockets
 from master.supervisor import APP, PID, Supervisor
 from master.surroundings import Surroundings
-from workers.appannouncer import is_announced, what_is_announced
-from workers.configured import named_slots
+from master.system.capabilities import forbid_new, keep, let_go_of_exec
+from master.system.daemon import Daemon
+from master.system.pidfile import vacuum, write_pidfile, write_pidfile_again
+from master.system.privileges import drop_privileges, identity
+from master.system.systemd import activated_sockets
+from workers.announcing.application import is_announced, what_is_announced
 from workers.context import Context, Pipe
 from workers.process import BOOT_FAILURE, die_with_parent, set_title
 from workers.sinks import open_log
+from workers.table.static_names import named_slots
 
 __all__ = ["run"]
 
 log = logging.getLogger("fastrouter")
 
 
-def run(options: Options, heritage: Heritage) -> int:
-    """Run until stopped; heritage is what the program before a reload has left. Returns the exit code.
+def run(options: Options, handover: Handover) -> int:
+    """Run until stopped; handover is what the program before a reload has left. Returns the exit code.
 
     Raises BindError, CacheError, HookError and OSError when it cannot start.
     """
@@ -55,29 +55,29 @@ def run(options: Options, heritage: Heritage) -> int:
     # Relative to where the program was started; all else is relative to where it goes.
     master = options.master
     log_path, pidfile = _log_path(options), os.path.abspath(master.pidfile) if master.pidfile else ""
-    context, sockets = _bound(options, heritage)
-    if heritage.rehearsal:
+    context, sockets = _bound(options, handover)
+    if handover.dry_run:
         sockets.remove_files()
-        return rehearse(options, heritage, log_path)
+        return dry_run(options, handover, log_path)
     sockets.close_former()
-    former = _take_over(context, heritage)
+    former = _take_over(context, handover)
     daemon = Daemon()
-    if master.daemonize and not heritage.is_there:
+    if master.daemonize and not handover.is_there:
         daemon.detach()
-    handler = set_up_logging(options.log, log_path, heritage.log, not heritage.is_there)
-    return _supervise(context, sockets, heritage, former, handler, pidfile, daemon)
+    handler = set_up_logging(options.log, log_path, handover.log, not handover.is_there)
+    return _supervise(context, sockets, handover, former, handler, pidfile, daemon)
 
 
-def _bound(options: Options, heritage: Heritage) -> tuple[Context, Sockets]:
+def _bound(options: Options, handover: Handover) -> tuple[Context, Sockets]:
     """Bind everything, in the directory that the configuration says. Raises BindError and HookError."""
     given = activated_sockets(os.environ)
     started_in, environment = os.getcwd(), dict(os.environ)
-    is_new = not heritage.is_there
-    umask = _set_environment(options, heritage)
+    is_new = not handover.is_there
+    umask = _set_environment(options, handover)
     _run_hooks(options, is_new, "asap")
-    taken = {*heritage.given, *(fd for fds in given.values() for fd in fds)}
-    is_committed = not is_new and not heritage.rehearsal
-    sockets = Sockets(options, heritage.sockets or given, taken, is_committed)
+    taken = {*handover.given, *(fd for fds in given.values() for fd in fds)}
+    is_committed = not is_new and not handover.dry_run
+    sockets = Sockets(options, handover.sockets or given, taken, is_committed)
     sockets.bind_shared()
     _run_hooks(options, is_new, "pre-jail", "in-jail", "post-jail")
     if options.master.chdir:
@@ -87,7 +87,7 @@ def _bound(options: Options, heritage: Heritage) -> tuple[Context, Sockets]:
         SharedState(_layout(options)),
         AppState(options.app.processes * options.app.threads),
         started_in,
-        heritage.command or sys.orig_argv[1:],
+        handover.command or sys.orig_argv[1:],
         environment,
         umask,
     )
@@ -98,20 +98,20 @@ def _bound(options: Options, heritage: Heritage) -> tuple[Context, Sockets]:
 def _supervise(
     context: Context,
     sockets: Sockets,
-    heritage: Heritage,
-    former: Former,
+    handover: Handover,
+    former: Predecessors,
     handler: LogHandler,
     pidfile: str,
     daemon: Daemon,
 ) -> int:
     """Fork, and see to the children until the end. Returns the exit code."""
-    options, master, is_new = context.options, context.options.master, not heritage.is_there
+    options, master, is_new = context.options, context.options.master, not handover.is_there
     fallback = fallback_of(options)
-    _open_access_log(context, heritage)
+    _open_access_log(context, handover)
     announce_start(context)
     fill_caches(context.caches, options)
     owner = identity(master.uid, master.gid)
-    fifo = Fifo(master.fifo, owner, None if is_new else heritage.fifos, heritage.active_fifo)
+    fifo = Fifo(master.fifo, owner, None if is_new else handover.fifos, handover.active_fifo)
     if is_new:
         write_pidfile(pidfile)
     _become_the_user(options, is_new)
@@ -120,16 +120,16 @@ def _supervise(
     _run_hooks(options, is_new, "pre-app")
     _run_as_master_starts(options, is_new)
     surroundings = Surroundings(
-        on_ready=partial(_is_ready, options, heritage, daemon),
-        heritage=lambda: _heritage(context, sockets, handler, fifo, fallback),
-        fallback=heritage.fallback,
-        private=lambda: [live, *fallback.values(), *heritage.fallback.values()],
+        on_ready=partial(_is_ready, options, handover, daemon),
+        handover=lambda: _handover(context, sockets, handler, fifo, fallback),
+        fallback=handover.fallback,
+        private=lambda: [live, *fallback.values(), *handover.fallback.values()],
         fifo=fifo,
         log=handler,
         write_pidfile=lambda: write_pidfile_again(pidfile),
     )
     supervisor = Supervisor(context, roles(options), partial(_be_child, is_new), former, surroundings)
-    if heritage.is_asked_again:
+    if handover.is_asked_again:
         os.kill(os.getpid(), signal.SIGHUP)
     log.info("spawned fastrouter-master (pid: %d)", os.getpid())
     try:
@@ -143,13 +143,13 @@ def _supervise(
     return exit_code
 
 
-def _set_environment(options: Options, heritage: Heritage) -> int:
+def _set_environment(options: Options, handover: Handover) -> int:
     """What the children are to have. Returns the mask of files that the program was started with."""
-    options.router.processes = heritage.processes or options.router.processes
+    options.router.processes = handover.processes or options.router.processes
     for assignment in options.master.env:
         name, _, value = assignment.partition("=")
         os.environ[name] = value
-    return _set_umask(heritage.umask, options.master.umask)
+    return _set_umask(handover.umask, options.master.umask)
 
 
 def _set_umask(original: int, configured: int | None) -> int:
@@ -203,10 +203,10 @@ def _become_the_user(options: Options, is_new: bool) -> None:
     _run_hooks(options, is_new, "as-user")
 
 
-def _is_ready(options: Options, heritage: Heritage, daemon: Daemon) -> None:
-    _run_hooks(options, not heritage.is_there, "post-app")
-    if heritage.is_there and heritage.format != FORMAT:
-        os.close(heritage.state)  # up to here the program before this one might have needed it again
+def _is_ready(options: Options, handover: Handover, daemon: Daemon) -> None:
+    _run_hooks(options, not handover.is_there, "post-app")
+    if handover.is_there and handover.format != FORMAT:
+        os.close(handover.state)  # up to here the program before this one might have needed it again
     daemon.report(0)
 
 
@@ -265,7 +265,7 @@ def _missing_socket(context: Context) -> str:
     return ""
 
 
-def _open_access_log(context: Context, heritage: Heritage) -> None:
+def _open_access_log(context: Context, handover: Handover) -> None:
     """Raises OSError. Where the file cannot be opened any more after a reload, the former one serves."""
     path = context.options.router.log
     if path:
@@ -273,50 +273,50 @@ def _open_access_log(context: Context, heritage: Heritage) -> None:
         try:
             context.access_log = open_log(path)
         except OSError as error:
-            if heritage.access_log < 0:
+            if handover.access_log < 0:
                 raise OSError(error.errno, f"cannot log requests to {path}: {error.strerror}") from None
-            context.access_log = heritage.access_log
+            context.access_log = handover.access_log
             return
-    if heritage.access_log >= 0:
-        os.close(heritage.access_log)
+    if handover.access_log >= 0:
+        os.close(handover.access_log)
 
 
-def _take_over(context: Context, heritage: Heritage) -> Former:
+def _take_over(context: Context, handover: Handover) -> Predecessors:
     """Make the memory that is shared, with what the program before a reload had in its own."""
     options = context.options
-    context.locks = heritage.locks if heritage.locks >= 0 else shared_memory("fastrouter-locks", 0)
-    context.caches = make_caches(options, heritage.caches, context.locks)
-    context.signed_times = make_signed_times(options, heritage.caches)
+    context.locks = handover.locks if handover.locks >= 0 else shared_memory("fastrouter-locks", 0)
+    context.caches = make_caches(options, handover.caches, context.locks)
+    context.signed_times = make_signed_times(options, handover.caches)
     used = {cache.fd for cache in context.caches.values()}
     if context.signed_times is not None:
         used.add(context.signed_times.fd)
-    for fd in set(heritage.caches.values()) - used:
+    for fd in set(handover.caches.values()) - used:
         os.close(fd)
-    succession = None
-    if heritage.is_there:
-        context.name, context.announced = heritage.name, heritage.announced
-    if heritage.is_there and heritage.format == FORMAT:
-        layout = Layout(heritage.slots, heritage.workers, heritage.apps)
-        memory = SharedState(layout, heritage.state)
+    takeover = None
+    if handover.is_there:
+        context.name, context.announced = handover.name, handover.announced
+    if handover.is_there and handover.format == FORMAT:
+        layout = Layout(handover.slots, handover.workers, handover.apps)
+        memory = SharedState(layout, handover.state)
         configured = options.router.configured_nodes
-        succession = Succession(context.state, memory, configured, heritage.configured)
-        if succession.left_out:
-            log.error("%d nodes found no room in the table (subscription-max-nodes)", succession.left_out)
-    elif not heritage.is_there:
+        takeover = Takeover(context.state, memory, configured, handover.configured)
+        if takeover.left_out:
+            log.error("%d nodes found no room in the table (subscription-max-nodes)", takeover.left_out)
+    elif not handover.is_there:
         context.state.cells[Table.SILENT] = options.announcer.start_unsubscribed
-    mercy = 0.0 if heritage.is_brutal else options.master.mercy
-    return Former(heritage.children, succession, mercy, is_announced(options))
+    mercy = 0.0 if handover.is_brutal else options.master.mercy
+    return Predecessors(handover.children, takeover, mercy, is_announced(options))
 
 
-def _heritage(
+def _handover(
     context: Context, sockets: Sockets, handler: LogHandler, fifo: Fifo, fallback: dict[str, int]
-) -> Heritage:
+) -> Handover:
     """What the next program gets at a reload."""
     layout = context.state.layout
     caches = {name: cache.fd for name, cache in context.caches.items()}
     if context.signed_times is not None:
         caches[SIGNED_TIMES] = context.signed_times.fd
-    return Heritage(
+    return Handover(
         format=FORMAT,
         name=context.name,
         sockets=sockets.bound,

@@ -2,15 +2,15 @@
 
 from fastrouter.options import Options
 from master.child import Role
-from master.reload import SUBSCRIPTION_SERVER
+from master.reloading.reload import SUBSCRIPTION_SERVER
 from master.supervisor import APP, ROUTERS
-from workers.app import run_app
-from workers.appannouncer import is_announced, run_announcer
-from workers.configured import named_slots
-from workers.router import run_router
-from workers.script import run_script
+from workers.announcing.application import is_announced, run_announcer
+from workers.app.worker import run_app
+from workers.routing.router import run_router
 from workers.stats_server import run_stats_server
-from workers.subscription_server import run_subscription_server
+from workers.table.static_names import named_slots
+from workers.table.subscription_server import run_subscription_server
+from workers.usercode.script import run_script
 from workers.zerg_server import run_zerg_server
 
 __all__ = ["ROUTER", "roles"]

@@ -14,10 +14,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import psutil
 
-from fastrouter import zerg
 from fastrouter.address import Binding, Inherited, Shared, Tcp, Unix, parse_binding, show
 from fastrouter.files import open_entry
 from fastrouter.options import Options, SocketOptions
+from fastrouter.wire import zerg
 from workers.context import Listener, ZergPool
 
 __all__ = ["BindError", "Sockets"]

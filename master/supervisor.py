@@ -15,20 +15,20 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from fastrouter.cells import Table
-from fastrouter.hook import parse_touch_hook
-from fastrouter.shared import read_whole
+from fastrouter.memory.cells import Table
+from fastrouter.memory.shared import read_whole
+from fastrouter.options.hook import parse_touch_hook
 from master.child import Child, Role
 from master.children import HANDLED, BeChild, Children
-from master.figures import log_figures
-from master.former import Former
+from master.control.hooks import HookError, run_touch_hook
+from master.control.touch import Touched
 from master.harakiri import Harakiri
-from master.heritage import Heritage
-from master.hooks import HookError, run_touch_hook
-from master.manager import Manager
-from master.reload import SUBSCRIPTION_SERVER, Reload
+from master.reloading.handover import Handover
+from master.reloading.predecessors import Predecessors
+from master.reloading.reload import SUBSCRIPTION_SERVER, Reload
+from master.statistics_log import log_figures
 from master.surroundings import Surroundings
-from master.touch import Touched
+from master.system.systemd import Systemd
 from workers.context import Context
 from workers.process import BOOT_FAILURE
 
@@ -69,27 +69,27 @@ class Supervisor:
         context: Context,
         roles: Sequence[Role],
         be_child: BeChild,
-        former: Former,
+        former: Predecessors,
         surroundings: Surroundings,
     ) -> None:
         """former are the children of the program before a reload."""
         self._context = context
-        self._former = former
+        self._predecessors = former
         self._on_ready = surroundings.on_ready
-        self._heritage = surroundings.heritage
+        self._handover = surroundings.handover
         self._private = surroundings.private
         self._fifo = surroundings.fifo
         self._log_handler = surroundings.log
         self._write_pidfile = surroundings.write_pidfile
         self._children = Children(context, roles, be_child, self._leave)
         self._harakiri = Harakiri(context)
-        self._manager = Manager(os.environ)
+        self._systemd = Systemd(os.environ)
         self._reload = Reload(
             context,
             self._children,
             self._with_children,
             self._are_signals_waiting,
-            self._manager,
+            self._systemd,
             surroundings.fallback,
         )
         self._touched = self._watched_files()
@@ -176,9 +176,9 @@ class Supervisor:
                 return self._exit_code
             if now >= self._retire_at:
                 self._retire_at = float("inf")
-                self._former.replace(now)
-            self._former.go_on(now)
-            self._manager.go_on(now)
+                self._predecessors.replace(now)
+            self._predecessors.go_on(now)
+            self._systemd.go_on(now)
             self._log_handler.rotate_if_large()
             for key, _ in self._selector.select(self._wait()):
                 key.data()
@@ -207,19 +207,19 @@ class Supervisor:
         if self._reload.is_due:
             return True
         waited = time.monotonic() - self._born
-        return self._former.are_serving and not self._waits_for_table and waited < _MOST_STANDSTILL
+        return self._predecessors.are_serving and not self._waits_for_table and waited < _MOST_STANDSTILL
 
     def _take_ready(self) -> None:
         assert self._context.ready is not None
         data = read_whole(self._context.ready.reader, PID.size)
         self._children.are_ready({pid for (pid,) in PID.iter_unpack(data)})
         now = time.monotonic()
-        if self._former.are_serving and all(
+        if self._predecessors.are_serving and all(
             child.was_ready or (child.role.name == SUBSCRIPTION_SERVER and not self._waits_for_table)
             for child in self._children
         ):
             # Requests are sent to the former application until the table names the new one.
-            self._former.replace(now, but=APP)
+            self._predecessors.replace(now, but=APP)
         if not self._all_ready and self._children.are_all_ready:
             self._all_ready = True
             self._reload.let_go_of_fallback()
@@ -233,7 +233,7 @@ class Supervisor:
                 self._stop_at_once()
                 return
             log.info("ready")
-            self._manager.is_ready(f"{len(self._children)} processes")
+            self._systemd.is_ready(f"{len(self._children)} processes")
 
     def _take_signals(self) -> None:
         actions = {
@@ -300,15 +300,15 @@ class Supervisor:
     def _are_signals_waiting(self) -> bool:
         return bool(select.select([self._signal_reader], [], [], 0)[0])
 
-    def _with_children(self) -> Heritage:
+    def _with_children(self) -> Handover:
         """What the next program gets."""
-        self._former.catch_up()
-        heritage = self._heritage()
-        heritage.processes = self._processes
-        heritage.is_brutal = self._is_brutal
-        heritage.children = {str(child.pid): child.role.name for child in self._children if child.is_alive}
-        heritage.children |= self._former.roles
-        return heritage
+        self._predecessors.catch_up()
+        handover = self._handover()
+        handover.processes = self._processes
+        handover.is_brutal = self._is_brutal
+        handover.children = {str(child.pid): child.role.name for child in self._children if child.is_alive}
+        handover.children |= self._predecessors.roles
+        return handover
 
     def _reap(self) -> None:
         """Take every dead child. Unknown ones are orphans, inherited as PID 1; they need no words."""
@@ -320,7 +320,7 @@ class Supervisor:
             if not pid:
                 return
             code = os.waitstatus_to_exitcode(status)
-            if self._former.take_end(pid) or self._reload.take_end(pid, code):
+            if self._predecessors.take_end(pid) or self._reload.take_end(pid, code):
                 continue
             for child in self._children:
                 if child.pid == pid:
@@ -328,7 +328,7 @@ class Supervisor:
 
     def _buried(self, child: Child, code: int) -> None:
         pid = child.pid
-        if self._children.buried(child, code, time.monotonic(), may_give_up=not self._former.roles):
+        if self._children.buried(child, code, time.monotonic(), may_give_up=not self._predecessors.roles):
             if not self._all_ready and not child.was_ready and child.deaths >= _MOST_DEATHS:
                 self._reload.go_back()
             return
@@ -349,8 +349,8 @@ class Supervisor:
             how = signal.SIGINT if self._stop_signal is signal.SIGTERM else signal.SIGKILL
         words = {signal.SIGTERM: "gracefully", signal.SIGINT: "at once", signal.SIGKILL: "with force"}
         log.info("stopping %s...", words[how])
-        self._manager.is_stopping()
-        self._former.stop(how)
+        self._systemd.is_stopping()
+        self._predecessors.stop(how)
         self._reload.stop()
         self._stop_signal = how
         mercy = self._context.options.master.mercy if how is signal.SIGTERM else _AT_ONCE
@@ -363,13 +363,13 @@ class Supervisor:
         assert self._stop_signal is not None
         if time.monotonic() >= self._deadline and self._stop_signal is not signal.SIGKILL:
             log.warning("some children did not end in time")
-            self._former.stop(signal.SIGKILL)
+            self._predecessors.stop(signal.SIGKILL)
             self._stop_signal = signal.SIGKILL
             self._deadline = float("inf")
             self._children.signal(self._stop_signal, self._rank)
         while not self._children.is_alive(self._rank):
             if not any(child.is_alive for child in self._children):
-                return bool(self._former.roles)
+                return bool(self._predecessors.roles)
             self._rank += 1
             self._children.signal(self._stop_signal, self._rank)
             if self._rank == ROUTERS:

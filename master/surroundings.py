@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from master.fifo import Fifo
-from master.heritage import Heritage
+from master.control.fifo import Fifo
 from master.logs import LogHandler
+from master.reloading.handover import Handover
 
 __all__ = ["Surroundings"]
 
@@ -16,10 +16,10 @@ class Surroundings:
 
     on_ready: Callable[[], None]
     """Called once, when all children have been ready."""
-    heritage: Callable[[], Heritage]
+    handover: Callable[[], Handover]
     """What the next program gets at a reload, but for the children."""
     fallback: dict[str, int]
-    """What the program before a reload is run by again (Heritage.fallback)."""
+    """What the program before a reload is run by again (Handover.fallback)."""
     private: Callable[[], Sequence[int]]
     """Descriptors that no child is to have, now."""
     fifo: Fifo

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import psutil
 
-from fastrouter.subscription import Announcement
+from fastrouter.wire.announcement import Announcement
 
 HERE = Path(__file__).resolve().parent
 BIN = Path(sys.executable).parent

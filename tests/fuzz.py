@@ -13,21 +13,23 @@ from fastrouter.cache.definition import CacheError, Definition, parse_definition
 from fastrouter.cache.store import Cache
 from fastrouter.cache.wire import answer_call, parse_reply
 from fastrouter.config.commandline import parse
-from fastrouter.config.expand import Expander
-from fastrouter.config.ini import read_ini
-from fastrouter.config.option import check
-from fastrouter.config.pairs import ConfigError, Pair
+from fastrouter.config.dialect.expand import Expander
+from fastrouter.config.dialect.ini import read_ini
+from fastrouter.config.dialect.pairs import ConfigError, Pair
 from fastrouter.config.resolve import syntax
-from fastrouter.framing import Framing
 from fastrouter.options import all_options
-from fastrouter.packet import PacketError, encode_block, records
-from fastrouter.policy import PolicyError, Sender, parse_rule
-from fastrouter.request import decimal, read_head
-from fastrouter.signature import key_file, split_signature
-from fastrouter.state import StateError, load_state
-from fastrouter.subscriber import SubscriberError, parse_keyval, parse_signing, parse_subscriptions
-from fastrouter.subscription import Announcement, AnnouncementError, parse_announcement, pool_hash
+from fastrouter.options.declaration import check
+from fastrouter.subscriptions.policy import PolicyError, Sender, parse_rule
+from fastrouter.subscriptions.saved_state import StateError, load_state
+from fastrouter.subscriptions.subscriber import SubscriberError, parse_subscriptions
 from fastrouter.text import to_bytes, to_text
+from fastrouter.wire.announcement import Announcement, AnnouncementError, parse_announcement, pool_hash
+from fastrouter.wire.framing import Framing
+from fastrouter.wire.keyval import parse_keyval
+from fastrouter.wire.packet import PacketError, encode_block, records
+from fastrouter.wire.request import decimal, read_head
+from fastrouter.wire.signature import key_file, split_signature
+from fastrouter.wire.signing_key import SigningError, parse_signing
 
 
 def packet(data):
@@ -112,7 +114,7 @@ def subscriptions(data):
             list(subscription.announcements(Announcement("", "127.0.0.1:1")))
     try:
         parse_signing(text)
-    except SubscriberError:
+    except SigningError:
         pass
 
 

@@ -21,7 +21,7 @@ from parts import announcement
 
 from fastrouter.client import request_packet
 from fastrouter.passing import Taken, take
-from fastrouter.subscription import Announcement
+from fastrouter.wire.announcement import Announcement
 
 LIMIT = 10.0 * float(os.environ.get("TEST_TIME_FACTOR", "1"))
 """Seconds that anything may take: the one knob for slow machines."""

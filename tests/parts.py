@@ -1,13 +1,13 @@
 """What a router worker is made of, put together for tests without any process."""
 
-from fastrouter.counters import NodeCounters
-from fastrouter.health import Health
-from fastrouter.node import Node
-from fastrouter.pool import Balancing, Pool
-from fastrouter.routes import Routes
-from fastrouter.shared import Layout, NodeRecord, SharedState
-from fastrouter.subscription import Announcement
-from fastrouter.traits import ConfiguredTraits, Traits
+from fastrouter.memory.shared import Layout, NodeRecord, SharedState
+from fastrouter.routing.counters import NodeCounters
+from fastrouter.routing.health import Health
+from fastrouter.routing.node import Node
+from fastrouter.routing.pool import Balancing, Pool
+from fastrouter.routing.routes import Routes
+from fastrouter.wire.announcement import Announcement
+from fastrouter.wire.traits import ConfiguredTraits, Traits
 
 
 class Worker:

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from fastrouter.signature import sign
+from fastrouter.wire.signature import sign
 
 
 class KeyPair:

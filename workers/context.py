@@ -7,9 +7,9 @@ import sys
 from dataclasses import dataclass, field
 
 from fastrouter.cache.store import Cache
+from fastrouter.memory.shared import AppState, SharedState
 from fastrouter.options import Options
 from fastrouter.place import current_directory
-from fastrouter.shared import AppState, SharedState
 
 __all__ = ["Context", "Listener", "Pipe", "ZergPool"]
 

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from fastrouter.census import Census
-from fastrouter.prometheus import CONTENT_TYPE, metrics
-from fastrouter.stats import snapshot
+from fastrouter.statistics.census import Census
+from fastrouter.statistics.document import snapshot
+from fastrouter.statistics.prometheus import CONTENT_TYPE, metrics
 from workers.context import Context, Listener
 from workers.loop import Event, Loop
 

@@ -4,7 +4,7 @@ import logging
 import signal
 from collections.abc import Callable
 
-from fastrouter.zerg import give
+from fastrouter.wire.zerg import give
 from workers.context import Context, ZergPool
 from workers.loop import IN, Event, Loop
 

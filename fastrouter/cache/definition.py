@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from fastrouter.subscriber import parse_keyval
 from fastrouter.text import to_bytes
+from fastrouter.wire.keyval import parse_keyval
 
 __all__ = ["CacheError", "Definition", "parse_definition", "parse_item"]
 

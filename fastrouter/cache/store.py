@@ -22,8 +22,8 @@ from typing import NamedTuple
 
 from fastrouter.cache.definition import CacheError, Definition
 from fastrouter.files import open_to_write
-from fastrouter.halves import HEAD, Halves
-from fastrouter.memfd import shared_memory
+from fastrouter.memory.double_buffer import HEAD, DoubleBuffer
+from fastrouter.memory.memfd import shared_memory
 
 __all__ = ["Cache", "Item", "check_store", "number_in"]
 
@@ -104,7 +104,7 @@ class Cache:
         self._memory = mmap.mmap(self.fd, size, access=access)
         whole = memoryview(self._memory)
         self._cells = whole[: 8 * cells].cast("Q")
-        self._halves = Halves(whole[8 * cells :], half, self._cells, _HEADER + _RING, 1)
+        self._records_buffer = DoubleBuffer(whole[8 * cells :], half, self._cells, _HEADER + _RING, 1)
         uses = (readers + 1) * definition.items * _USE_CELLS
         self._uses = memoryview(mmap.mmap(-1, 8 * uses)).cast("Q")
         self._slots: dict[bytes, int] = {}
@@ -134,7 +134,7 @@ class Cache:
     def close(self) -> None:
         """Give the memory back."""
         self._cells.release()
-        self._halves.release()
+        self._records_buffer.release()
         self._memory.close()
         os.close(self.fd)
 
@@ -223,7 +223,7 @@ class Cache:
         return sum(self._uses[self._use(reader, slot)] for reader in range(self._readers + 1))
 
     def _item(self, slot: int, key: bytes) -> Item | None:
-        record = self._halves.read(slot)
+        record = self._records_buffer.read(slot)
         if len(record) < _ITEM.size:
             return None
         expires, hits_before, size = _ITEM.unpack_from(record)
@@ -255,7 +255,7 @@ class Cache:
         old = self._keys.pop(slot, None)
         if old is not None and self._slots.get(old) == slot:
             del self._slots[old]
-        record = self._halves.read(slot) if slot < self.definition.items else b""
+        record = self._records_buffer.read(slot) if slot < self.definition.items else b""
         if len(record) >= _ITEM.size:
             _, _, size = _ITEM.unpack_from(record)
             key = record[_ITEM.size : _ITEM.size + size]
@@ -278,7 +278,7 @@ class Cache:
 
     def _publish(self, slot: int, record: bytes) -> None:
         self._cells[_PENDING] = slot + 1
-        self._halves.write(slot, record)
+        self._records_buffer.write(slot, record)
         self._announce(slot)
         self._follow()
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from fastrouter.cache.store import Cache, Item
-from fastrouter.packet import HEADER, MAX_BLOCK, PacketError, encode, records
-from fastrouter.request import decimal
+from fastrouter.wire.packet import HEADER, MAX_BLOCK, PacketError, encode, records
+from fastrouter.wire.request import decimal
 
 __all__ = ["CACHE", "Call", "Reply", "answer_call", "call_packet", "parse_reply"]
 

@@ -9,11 +9,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from fastrouter.config.commandline import Syntax, parse
-from fastrouter.config.formats import LOADERS, format_of, read_text
-from fastrouter.config.ini import read_ini
-from fastrouter.config.logic import ENDS, Block, Seen, is_logic, open_block
-from fastrouter.config.magic import Magic
-from fastrouter.config.pairs import ConfigError, Origin, Pair, why_unreadable
+from fastrouter.config.dialect.formats import LOADERS, format_of, read_text
+from fastrouter.config.dialect.ini import read_ini
+from fastrouter.config.dialect.logic import ENDS, Block, Seen, is_logic, open_block
+from fastrouter.config.dialect.magic import Magic
+from fastrouter.config.dialect.pairs import ConfigError, Origin, Pair, why_unreadable
 
 __all__ = ["Collector", "collect"]
 

@@ -7,8 +7,8 @@ An optional argument needs the ``=``. What has no dash in front is a configurati
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from fastrouter.config.option import NONE, OPTIONAL, REQUIRED
-from fastrouter.config.pairs import ConfigError, Origin, Pair, unknown
+from fastrouter.config.dialect.pairs import ConfigError, Origin, Pair, unknown
+from fastrouter.options.declaration import NONE, OPTIONAL, REQUIRED
 
 __all__ = ["COMMAND_LINE", "Syntax", "parse"]
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from fastrouter.config.option import declared
 from fastrouter.options import Options, SubscriptionOptions
+from fastrouter.options.declaration import declared
 
 __all__ = ["without_effect"]
 

@@ -7,15 +7,15 @@ from typing import Any
 
 from fastrouter.config.collect import collect
 from fastrouter.config.commandline import Syntax
+from fastrouter.config.dialect.expand import Expander
+from fastrouter.config.dialect.formats import LOADERS
+from fastrouter.config.dialect.logic import ENDS, LOGIC
+from fastrouter.config.dialect.pairs import ConfigError, Origin, Pair, comment_hint, is_misspelt, unknown
 from fastrouter.config.effects import without_effect
-from fastrouter.config.expand import Expander
-from fastrouter.config.foreign import foreign_letters, foreign_options, verdict
-from fastrouter.config.formats import LOADERS
-from fastrouter.config.logic import ENDS, LOGIC
-from fastrouter.config.option import NONE, OPTIONAL, REQUIRED, Option, check, declared
-from fastrouter.config.pairs import ConfigError, Origin, Pair, comment_hint, is_misspelt, unknown
+from fastrouter.config.uwsgi_options import uwsgi_letters, uwsgi_options, verdict
 from fastrouter.config.verify import verify
 from fastrouter.options import Options, all_options
+from fastrouter.options.declaration import NONE, OPTIONAL, REQUIRED, Option, check, declared
 
 __all__ = ["COMMANDS", "Configuration", "Written", "load", "read", "reason_to_refuse", "syntax", "why_unused"]
 
@@ -62,10 +62,10 @@ class Configuration:
 def syntax() -> Syntax:
     """The syntax of the command line, from everything that is declared."""
     options = all_options()
-    arguments = dict(foreign_options()) | _DIRECTIVES | dict.fromkeys(COMMANDS, NONE)
+    arguments = dict(uwsgi_options()) | _DIRECTIVES | dict.fromkeys(COMMANDS, NONE)
     arguments |= {name: option.argument for name, option in options.items()}
     letters = {option.short: option.name for option in options.values() if option.short}
-    return Syntax(arguments, {**foreign_letters(), "h": "usage", "S": "set", **letters}, _that_work())
+    return Syntax(arguments, {**uwsgi_letters(), "h": "usage", "S": "set", **letters}, _that_work())
 
 
 def _that_work() -> frozenset[str]:
@@ -129,7 +129,7 @@ def _resolve(written: Written) -> Configuration:
             commands.add(pair.name)
         elif reason := reason_to_refuse(pair, written):
             problems.append(f"{pair.origin}: {pair.name}: {reason}")
-        elif pair.name in foreign_options():
+        elif pair.name in uwsgi_options():
             ignored.append(pair)
         elif pair.name not in written.placeholders:
             unused.append(f"{pair.origin}: {pair.name}: {why_unused(pair)}")
@@ -155,7 +155,7 @@ def _take(option: Option, pair: Pair, values: dict[str, list[Any]], origins: dic
 
 def reason_to_refuse(pair: Pair, written: Written) -> str:
     """Why a name that is no option here cannot be passed over; empty when it can."""
-    if pair.name in foreign_options():
+    if pair.name in uwsgi_options():
         found = verdict(pair.name)
         return found.reason if found.refused else ""
     if (key := pair.name.partition(":")[0].rstrip()) != pair.name and key in syntax().arguments:

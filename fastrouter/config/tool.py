@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from fastrouter.config.commandline import Syntax, parse
-from fastrouter.config.option import NONE, Group, check, declared
-from fastrouter.config.pairs import ConfigError
+from fastrouter.config.dialect.pairs import ConfigError
+from fastrouter.options.declaration import NONE, Group, check, declared
 
 __all__ = ["COMMANDS", "parse_tool"]
 

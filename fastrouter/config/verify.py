@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from fastrouter.address import AddressError, Inherited, Shared, Unix, parse_node
 from fastrouter.cache.definition import CacheError, parse_definition, parse_item
 from fastrouter.config.addresses import parse_destination, parse_listener, said_twice, streams
-from fastrouter.config.pairs import Origin, comment_hint
+from fastrouter.config.dialect.pairs import Origin, comment_hint
 from fastrouter.options import Options
 from fastrouter.options.app import is_file
-from fastrouter.policy import PolicyError, parse_rule
-from fastrouter.subscriber import SubscriberError, parse_subscriptions
+from fastrouter.subscriptions.policy import PolicyError, parse_rule
+from fastrouter.subscriptions.subscriber import SubscriberError, parse_subscriptions
 
 __all__ = ["verify"]
 

@@ -6,9 +6,9 @@ help says so and docs/differences.md says why.
 
 from dataclasses import dataclass, field
 
-from fastrouter.config.option import Group, MappingSource, Option, SignCheck, declared
 from fastrouter.options.app import AnnouncerOptions, AppOptions
 from fastrouter.options.cache import CacheOptions
+from fastrouter.options.declaration import Group, MappingSource, Option, SignCheck, declared
 from fastrouter.options.program import (
     FiguresOptions,
     HookOptions,

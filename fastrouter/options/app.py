@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from fastrouter.config.option import OPTIONAL, REQUIRED, Group, many, one
+from fastrouter.options.declaration import OPTIONAL, REQUIRED, Group, many, one
 
 __all__ = ["AnnouncerOptions", "AppOptions", "is_file"]
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from fastrouter.cache.definition import Definition, parse_definition
-from fastrouter.config.option import Group, many, one
+from fastrouter.options.declaration import Group, many, one
 
 __all__ = ["CacheOptions"]
 

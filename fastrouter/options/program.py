@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from fastrouter.config.option import OPTIONAL, Group, many, one
-from fastrouter.hook import ACTIONS
+from fastrouter.options.declaration import OPTIONAL, Group, many, one
+from fastrouter.options.hook import ACTIONS
 
 __all__ = [
     "FiguresOptions",

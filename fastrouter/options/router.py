@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from fastrouter.config.option import OPTIONAL, REQUIRED, Group, MappingSource, many, one
-from fastrouter.subscriber import SigningKey
+from fastrouter.options.declaration import OPTIONAL, REQUIRED, Group, MappingSource, many, one
+from fastrouter.wire.signing_key import SigningKey
 
 __all__ = ["RouterOptions"]
 

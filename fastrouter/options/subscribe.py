@@ -3,9 +3,10 @@
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from fastrouter.balance import ALGORITHMS
-from fastrouter.config.option import Group, many, one
-from fastrouter.subscriber import SigningKey, SubscriberError, Subscription, parse_subscriptions
+from fastrouter.options.declaration import Group, many, one
+from fastrouter.routing.balance import ALGORITHMS
+from fastrouter.subscriptions.subscriber import SubscriberError, Subscription, parse_subscriptions
+from fastrouter.wire.signing_key import SigningKey
 
 __all__ = ["SubscribeOptions"]
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from fastrouter.balance import ALGORITHMS
-from fastrouter.config.option import Group, SignCheck, many, one
+from fastrouter.options.declaration import Group, SignCheck, many, one
+from fastrouter.routing.balance import ALGORITHMS
 
 __all__ = ["SubscriptionOptions"]
 

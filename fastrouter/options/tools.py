@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from fastrouter.config.option import Group, many, one
+from fastrouter.options.declaration import Group, many, one
 
 __all__ = ["DoctorOptions", "ExplainOptions", "RequestOptions", "TopOptions"]
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import asdict, fields
 from typing import Any
 
-from fastrouter.config.option import MappingSource, SignCheck, declared
 from fastrouter.options import Options
-from fastrouter.subscriber import SigningKey
+from fastrouter.options.declaration import MappingSource, SignCheck, declared
+from fastrouter.wire.signing_key import SigningKey
 
 __all__ = ["decode_options", "encode_options", "options_from"]
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from fastrouter.subscription import Announcement
+from fastrouter.wire.announcement import Announcement
 from measuring.processes import Bench, free_address
 
 __all__ = ["measure_tables", "under_announcements"]

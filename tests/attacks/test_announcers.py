@@ -6,7 +6,7 @@ import socket
 import pytest
 from harness import LIMIT, Router, send_announcement, subscription_router, wait_until
 
-from fastrouter.subscription import Announcement
+from fastrouter.wire.announcement import Announcement
 
 
 @pytest.fixture

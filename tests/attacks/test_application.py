@@ -59,14 +59,14 @@ def served(place, *options, code=ANSWER):
 
 @pytest.mark.root
 def test_nothing_that_it_writes_at_a_reload_is_obeyed_by_root(public_path):
-    """It finds the memory by which the rehearsal hands over the options, writes a pickle, and ends well."""
+    """It finds the memory by which the dry run hands over the options, writes a pickle, and ends well."""
     place, proof = public_path, public_path / "proof"
     with served(place, "--master-as-root") as router:
         (place / "app.py").write_text(
             WRITES_EVERYWHERE.replace("PICKLE", repr(pickle.dumps(Evil(f"id > {proof}"))))
         )
         router.process.send_signal(signal.SIGHUP)
-        router.wait_for("cannot reload with this configuration; going on as before .*ended the rehearsal")
+        router.wait_for("cannot reload with this configuration; going on as before .*ended the dry run")
         assert b"served" in request(router.address)
     assert not proof.exists()
 
@@ -118,7 +118,7 @@ def test_a_reload_that_the_application_ends_with_success_changes_nothing(tmp_pat
         before = descriptors(router.pid)
         (tmp_path / "app.py").write_text("import os\nos._exit(0)\n")
         router.process.send_signal(signal.SIGHUP)
-        router.wait_for("the application ended the rehearsal, with exit code 0")
+        router.wait_for("the application ended the dry run, with exit code 0")
         assert b"served" in request(router.address)
         assert descriptors(router.pid) == before
         (tmp_path / "app.py").write_text(ANSWER.replace("served", "changed"))
@@ -131,15 +131,15 @@ BROKEN = {
     "the master": (
         "master/program.py",
         "    given = activated_sockets(os.environ)\n",
-        "    assert heritage.rehearsal or not heritage.is_there, 'broken'\n",
+        "    assert handover.dry_run or not handover.is_there, 'broken'\n",
     ),
     "the router workers": (
-        "workers/router.py",
+        "workers/routing/router.py",
         '    """Be router worker number index until told to stop. Returns the exit code."""\n',
         "    assert False, 'broken'\n",
     ),
     "the subscription server": (
-        "workers/subscription_server.py",
+        "workers/table/subscription_server.py",
         '    """Be the subscription server until told to stop. Returns the exit code."""\n',
         "    assert False, 'broken'\n",
     ),
@@ -203,15 +203,15 @@ class Named:
 
 def test_what_is_handed_over_is_read_only_if_it_was_sealed(tmp_path):
     """A program that is told of options which anybody could have written does not start."""
-    from fastrouter.memfd import to_be_sealed
+    from fastrouter.memory.memfd import to_be_sealed
     from fastrouter.options import Options
     from fastrouter.options.transfer import encode_options
-    from master.heritage import Heritage, HeritageError
+    from master.reloading.handover import Handover, HandoverError
 
     fd = to_be_sealed("options")
     os.write(fd, encode_options(Options()))
-    with pytest.raises(HeritageError, match="it is not sealed"):
-        Heritage(options=fd, is_sealed=True).read_options()
+    with pytest.raises(HandoverError, match="it is not sealed"):
+        Handover(options=fd, is_sealed=True).read_options()
     os.close(fd)
 
 

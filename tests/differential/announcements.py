@@ -8,7 +8,7 @@ from harness import FakeNode, connect, wait_until
 
 from differential.scenario import SUBSCRIPTION, Group, Scenario
 from fastrouter.client import request_packet
-from fastrouter.packet import encode
+from fastrouter.wire.packet import encode
 
 
 def _asks(name, *hosts, **extra):

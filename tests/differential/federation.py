@@ -4,8 +4,8 @@ import contextlib
 import socket
 
 from differential.scenario import SUBSCRIPTION, Group, Scenario
-from fastrouter.packet import encode
-from fastrouter.subscription import parse_announcement
+from fastrouter.wire.announcement import parse_announcement
+from fastrouter.wire.packet import encode
 
 
 def _listen(stage):

@@ -3,7 +3,7 @@
 import struct
 
 from differential.scenario import SUBSCRIPTION, Group, Scenario
-from fastrouter.packet import encode
+from fastrouter.wire.packet import encode
 
 H, S, F = "HTTP_HOST", "SERVER_NAME", "UWSGI_FASTROUTER_KEY"
 

@@ -7,7 +7,7 @@ from parts import announcement
 from signing import KeyPair
 
 from differential.scenario import SUBSCRIPTION, Group, Scenario, exits
-from fastrouter.subscription import Announcement
+from fastrouter.wire.announcement import Announcement
 
 KEYS, OTHER = KeyPair(), KeyPair()
 CHECK = "--subscriptions-sign-check=SHA1:{dir}"

@@ -25,8 +25,8 @@ from harness import (
 from parts import announcement
 
 from fastrouter.client import request_packet
-from fastrouter.packet import encode
-from fastrouter.subscription import Announcement
+from fastrouter.wire.announcement import Announcement
+from fastrouter.wire.packet import encode
 
 NAMES = "ABC"
 

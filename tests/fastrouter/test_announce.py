@@ -10,9 +10,9 @@ from signing import Ed25519Pair
 
 import fastrouter.announce
 from fastrouter.announce import announcement
-from fastrouter.signature import sign
-from fastrouter.subscription import Announcement, parse_announcement
-from fastrouter.traits import Traits
+from fastrouter.wire.announcement import Announcement, parse_announcement
+from fastrouter.wire.signature import sign
+from fastrouter.wire.traits import Traits
 
 
 def test_it_can_be_copied():

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from harness import MASTER, Program, Router, wait_until
 
-from fastrouter.config.pairs import ConfigError
+from fastrouter.config.dialect.pairs import ConfigError
 from fastrouter.config.resolve import load
 
 PHASES = ("asap", "pre-jail", "in-jail", "as-root", "as-user", "pre-app", "post-app", "as-user-atexit")

@@ -10,7 +10,7 @@ import psutil
 import pytest
 from harness import MASTER, Program, Router, request, wait_until
 
-from fastrouter.capabilities import CAPABILITIES
+from fastrouter.options.capabilities import CAPABILITIES
 
 NOBODY = pwd.getpwnam("nobody").pw_uid
 

@@ -30,8 +30,8 @@ from harness import (
 )
 
 from fastrouter.client import request_packet
-from fastrouter.subscription import Announcement
-from master.former import Former
+from fastrouter.wire.announcement import Announcement
+from master.reloading.predecessors import Predecessors
 
 
 class Reloaded(Router):
@@ -304,7 +304,7 @@ def test_a_rehearsal_ends_with_the_program(tmp_path):
         router.configure(*BASE, *slow_application(tmp_path, 600))
         before = len(psutil.Process(router.pid).children())
         router.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: len(psutil.Process(router.pid).children()) > before, "a rehearsal")
+        wait_until(lambda: len(psutil.Process(router.pid).children()) > before, "a dry run")
         family = children(router.pid)
         assert router.stop() == 0
         wait_until(lambda: all(map(gone, family)), "the end of all its children")
@@ -346,7 +346,7 @@ def test_a_configuration_knows_that_it_is_read_for_a_reload(tmp_path, nodes):
 
 
 def test_standard_input_may_be_the_socket(tmp_path, nodes):
-    """As inetd and supervisord hand it over; a reload must not take the rehearsal's for it."""
+    """As inetd and supervisord hand it over; a reload must not take the dry run's for it."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
         address = f"127.0.0.1:{sock.getsockname()[1]}"
         config = tmp_path / "router.ini"
@@ -486,7 +486,7 @@ def test_a_socket_that_is_dropped_is_removed(tmp_path, node):
 
 def test_nobody_is_missed_who_never_was(caplog):
     """A start is no reload: nobody from before it can be late."""
-    former = Former({}, None, mercy=60)
+    former = Predecessors({}, None, mercy=60)
     former.replace(100.0)
     former.go_on(1000.0)
     assert not caplog.records
@@ -495,9 +495,9 @@ def test_nobody_is_missed_who_never_was(caplog):
 def test_what_is_said_to_be_gone_is_counted(monkeypatch):
     """Whoever reads that finds its counts in the figures."""
     seen = []
-    succession = SimpleNamespace(count=lambda: seen.append("counted"), end=lambda: seen.append("all counted"))
-    monkeypatch.setattr("master.former.log.info", lambda *_: seen.append("said"))
-    former = Former({"1": "router worker", "2": "stats server"}, succession)
+    takeover = SimpleNamespace(count=lambda: seen.append("counted"), end=lambda: seen.append("all counted"))
+    monkeypatch.setattr("master.reloading.predecessors.log.info", lambda *_: seen.append("said"))
+    former = Predecessors({"1": "router worker", "2": "stats server"}, takeover)
     assert former.take_end(1) and former.take_end(2)
     assert seen == ["counted", "said", "all counted", "said"]
 

@@ -32,7 +32,7 @@ from harness import (
 )
 
 from fastrouter.client import request_packet
-from fastrouter.subscription import Announcement
+from fastrouter.wire.announcement import Announcement
 
 
 def run(*arguments, **extra):

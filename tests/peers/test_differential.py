@@ -12,8 +12,8 @@ from differential import announcements, failures, federation, forwarders, keys, 
 from differential.stage import Stage
 from harness import ROOT
 
-from fastrouter.config.option import declared
 from fastrouter.options import RouterOptions
+from fastrouter.options.declaration import declared
 
 GROUPS = [
     group

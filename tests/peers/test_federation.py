@@ -20,7 +20,7 @@ from harness import (
 from signing import KeyPair
 
 from fastrouter.client import request_packet
-from fastrouter.subscription import Announcement
+from fastrouter.wire.announcement import Announcement
 
 
 def served_by(router, key="foo.com", **variables):

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from harness import LIMIT, MASTER, ROOT, Program, request, send_announcement, wait_until
 
-from fastrouter.subscription import Announcement
+from fastrouter.wire.announcement import Announcement
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import pytest
 from harness import LIMIT, Program, Router, free_port, interrupt, request, send_announcement, wait_until
 from signing import KeyPair
 
-from fastrouter.subscription import Announcement, parse_announcement
+from fastrouter.wire.announcement import Announcement, parse_announcement
 
 KEYS = ("foo.com", "unbit.it", "two.com", "named.com")
 

@@ -4,7 +4,7 @@ import subprocess
 
 from harness import BIN, refusing_address
 
-from fastrouter.packet import records
+from fastrouter.wire.packet import records
 
 
 def run(*arguments):

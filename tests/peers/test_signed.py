@@ -19,7 +19,7 @@ from harness import (
 )
 from signing import KeyPair
 
-from fastrouter.subscription import Announcement
+from fastrouter.wire.announcement import Announcement
 
 
 @pytest.fixture(scope="module")

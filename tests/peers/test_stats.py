@@ -37,7 +37,7 @@ from harness import (
 from prometheus_client.parser import text_string_to_metric_families
 
 from fastrouter.client import request_packet
-from fastrouter.subscription import Announcement
+from fastrouter.wire.announcement import Announcement
 
 
 def stats_router(*options):

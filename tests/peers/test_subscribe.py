@@ -36,9 +36,9 @@ from harness import (
 from signing import Ed25519Pair, KeyPair
 
 import fastrouter.announce
-from fastrouter.subscription import Announcement, parse_announcement
-from fastrouter.traits import Traits
-from workers.announcer import Announcer
+from fastrouter.wire.announcement import Announcement, parse_announcement
+from fastrouter.wire.traits import Traits
+from workers.announcing.rounds import Announcer
 
 SUBSCRIBE = BIN / "fastrouter-subscribe"
 GUNICORN = BIN / "gunicorn"

@@ -39,10 +39,10 @@ from harness import (
 )
 
 from fastrouter.client import request_packet
+from fastrouter.memory.shared import FORMAT
 from fastrouter.options import Options
-from fastrouter.shared import FORMAT
-from fastrouter.subscription import Announcement
-from master.live import LiveError, attach
+from fastrouter.wire.announcement import Announcement
+from master.commands.live import LiveError, attach
 
 
 def run(name, *arguments, **extra):

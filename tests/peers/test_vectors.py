@@ -22,17 +22,17 @@ from harness import (
     wait_until,
 )
 
-from fastrouter.admission import Admission
 from fastrouter.cache.definition import Definition
 from fastrouter.cache.store import Cache
-from fastrouter.packet import HEADER, PacketError, encode
-from fastrouter.policy import Sender
-from fastrouter.replays import MARK_SIZE
-from fastrouter.request import read_head
-from fastrouter.signature import KeyFiles
-from fastrouter.subscription import AnnouncementError, parse_announcement
+from fastrouter.subscriptions.admission import Admission
+from fastrouter.subscriptions.policy import Sender
+from fastrouter.subscriptions.replays import MARK_SIZE
 from fastrouter.text import to_text
-from fastrouter.traits import Traits
+from fastrouter.wire.announcement import AnnouncementError, parse_announcement
+from fastrouter.wire.packet import HEADER, PacketError, encode
+from fastrouter.wire.request import read_head
+from fastrouter.wire.signature import KeyFiles
+from fastrouter.wire.traits import Traits
 
 PLACE = ROOT / "docs" / "vectors"
 INDEX = json.loads((PLACE / "index.json").read_text())

@@ -10,7 +10,7 @@ import pytest
 from harness import MASTER, FakeNode, Program, Router, connect, in_threads, read_all, request, wait_until
 
 from fastrouter.client import request_packet
-from fastrouter.zerg import ZergError, attach
+from fastrouter.wire.zerg import ZergError, attach
 
 APP = """
 def application(environ, start_response):

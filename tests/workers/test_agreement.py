@@ -16,7 +16,7 @@ from harness import (
 )
 
 from fastrouter.client import request_packet
-from fastrouter.subscription import Announcement
+from fastrouter.wire.announcement import Announcement
 
 KEYS = [f"key-{number}.com" for number in range(6)]
 

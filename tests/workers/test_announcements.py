@@ -24,8 +24,8 @@ from harness import (
 )
 
 from fastrouter.client import request_packet
-from fastrouter.packet import encode
-from fastrouter.subscription import Announcement
+from fastrouter.wire.announcement import Announcement
+from fastrouter.wire.packet import encode
 
 
 @pytest.fixture

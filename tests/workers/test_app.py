@@ -21,7 +21,7 @@ from harness import (
 )
 
 from fastrouter.client import request_packet
-from fastrouter.subscription import parse_announcement
+from fastrouter.wire.announcement import parse_announcement
 
 
 def app(*arguments, **extra):

@@ -18,7 +18,7 @@ from harness import (
     wait_until,
 )
 
-from fastrouter.packet import HEADER, encode
+from fastrouter.wire.packet import HEADER, encode
 
 ROUTER = ("--fastrouter=127.0.0.1:0", "--fastrouter-use-cache")
 

@@ -5,18 +5,23 @@ import os
 import signal
 import time
 
+import psutil
 import pytest
 from harness import (
+    LIMIT,
     FakeNode,
     HeldNode,
+    connect,
     in_threads,
+    read_all,
     request,
+    request_packet,
     send_announcement,
     subscription_router,
     wait_until,
 )
 
-from fastrouter.subscription import Announcement
+from fastrouter.wire.announcement import Announcement
 
 
 def served_by(router, key="foo.com"):
@@ -33,7 +38,7 @@ def test_a_busy_node_ends_what_it_has_and_gets_no_more(node, how):
             if number == 0:
                 answers.append(request(router.address))
                 return
-            busy.entered.wait(5)
+            assert busy.entered.wait(LIMIT)
             send_announcement(router.server, Announcement("foo.com", busy.address, **{how: True}))
             router.wait_for("no more requests to|has left$")
             router.announce("foo.com", node.address)
@@ -46,6 +51,24 @@ def test_a_busy_node_ends_what_it_has_and_gets_no_more(node, how):
         router.wait_for(f"{busy.address} has no request left")
 
 
+def test_a_request_that_comes_after_a_change_of_the_table_meets_the_new_table(node):
+    with subscription_router() as router, FakeNode() as gone:
+        router.announce("foo.com", gone.address)
+        (worker,) = map(psutil.Process, router.pids("router worker"))
+        packet, before = request_packet("GET", "http://foo.com/"), worker.num_fds()
+        with connect(router.address) as client:
+            client.sendall(packet[:9])
+            wait_until(lambda: worker.num_fds() > before, "the connection to be accepted")
+            worker.suspend()
+            # The end of the request waits in front of the changes, in a worker that stands still.
+            client.sendall(packet[9:])
+            router.unsubscribe("foo.com", gone.address)
+            router.announce("foo.com", node.address)
+            worker.resume()
+            assert read_all(client).endswith(node.address.encode())
+        assert not gone.connections
+
+
 def test_a_cheap_router_waits_when_its_only_node_drains(node):
     with subscription_router(cheap=True) as router, HeldNode() as busy:
         router.announce("foo.com", busy.address)
@@ -54,7 +77,7 @@ def test_a_cheap_router_waits_when_its_only_node_drains(node):
         def ask(number):
             if number == 0:
                 return request(router.address)
-            busy.entered.wait(5)
+            assert busy.entered.wait(LIMIT)
             send_announcement(router.server, Announcement("foo.com", busy.address, drain=True))
             router.wait_for("no more nodes available. Going cheap")
             busy.release.set()
@@ -72,7 +95,7 @@ def test_a_node_that_comes_back_while_it_drains(node):
         def ask(number):
             if number == 0:
                 return request(router.address)
-            busy.entered.wait(5)
+            assert busy.entered.wait(LIMIT)
             send_announcement(router.server, Announcement("foo.com", busy.address, drain=True))
             router.wait_for("no more requests to")
             router.announce("foo.com", busy.address)

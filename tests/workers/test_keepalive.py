@@ -23,7 +23,7 @@ from harness import (
 )
 
 from fastrouter.client import request_packet
-from fastrouter.subscription import Announcement
+from fastrouter.wire.announcement import Announcement
 
 
 class KeepingNode(FakeNode):

@@ -9,7 +9,7 @@ import signal
 import pytest
 from harness import MASTER, Program, Router, request, wait_until
 
-from workers.mapping import MappingKey
+from workers.usercode.mapping import MappingKey
 
 ROUTER = ("--fastrouter=127.0.0.1:0", "--fastrouter-use-code-string")
 

@@ -6,8 +6,8 @@ import pytest
 from harness import Router, request, send_announcement, subscription_router
 
 import workers.resolver
-from fastrouter.state import SavedNode, save_state
-from fastrouter.subscription import Announcement
+from fastrouter.subscriptions.saved_state import SavedNode, save_state
+from fastrouter.wire.announcement import Announcement
 from workers.loop import Loop
 from workers.resolver import Resolver, TooManyNames, look_up
 

@@ -35,7 +35,7 @@ from harness import (
 
 from fastrouter.client import request_packet
 from fastrouter.passing import take
-from fastrouter.subscription import Announcement, parse_announcement
+from fastrouter.wire.announcement import Announcement, parse_announcement
 
 
 @pytest.fixture

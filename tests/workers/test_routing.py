@@ -28,7 +28,7 @@ from harness import (
 )
 
 from fastrouter.client import request_packet
-from fastrouter.packet import encode
+from fastrouter.wire.packet import encode
 
 
 @pytest.fixture

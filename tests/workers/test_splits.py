@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastrouter.client import request_packet
+from fastrouter.memory.shared import Layout, SharedState
 from fastrouter.options import Options
-from fastrouter.shared import Layout, SharedState
 from workers.context import Context, Pipe
-from workers.fastrouter import read_request
-from workers.router import Router
-from workers.session import Session
+from workers.gateways.fastrouter import read_request
+from workers.routing.router import Router
+from workers.routing.session import Session
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 import workers.stats_server
-from fastrouter.shared import Layout, SharedState
+from fastrouter.memory.shared import Layout, SharedState
 from workers.stats_server import StatsServer, _Reader
 
 SIZE = 1_000_000

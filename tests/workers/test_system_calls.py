@@ -26,7 +26,8 @@ def traced():
 
     def start(pid, log):
         running.append(Program(program, "-q", "-o", log, "-p", str(pid)))
-        wait_until(lambda: tracer_of(pid), "strace to begin")
+        # To be its tracer is not to trace yet: the first call that it writes down says so.
+        wait_until(lambda: tracer_of(pid) and log.exists() and log.stat().st_size, "strace to begin")
 
         def stop():
             running[0].stop(signal.SIGINT)

@@ -201,7 +201,7 @@ def test_what_a_dead_writer_had_begun_is_finished():
     cache.set(b"k", b"old")
     slot = cache._slots[b"k"]
     cache._cells[store._PENDING] = slot + 1
-    cache._halves.write(slot, store._ITEM.pack(0, 0, 1) + b"x" + b"new")
+    cache._records_buffer.write(slot, store._ITEM.pack(0, 0, 1) + b"x" + b"new")
     assert cache.set(b"y", b"v")
     assert sorted(cache.keys()) == [b"x", b"y"]
 
@@ -291,7 +291,7 @@ class Model(RuleBasedStateMachine):
         self.cache = make(items=5)
         self.other = make(items=5)
         self.other._cells = self.cache._cells
-        self.other._halves = self.cache._halves
+        self.other._records_buffer = self.cache._records_buffer
         self.other._uses = self.cache._uses
         self.model = {}
 

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from fastrouter.config.pairs import ConfigError
+from fastrouter.config.dialect.pairs import ConfigError
 from fastrouter.config.resolve import load
 
 YAML = """# %% of a comment

@@ -2,8 +2,8 @@
 
 import pytest
 
-from fastrouter.config.ini import read_ini
-from fastrouter.config.pairs import ConfigError
+from fastrouter.config.dialect.ini import read_ini
+from fastrouter.config.dialect.pairs import ConfigError
 
 
 def pairs(text, section="uwsgi"):

@@ -7,11 +7,11 @@ import subprocess
 import pytest
 from harness import ROOT
 
-from fastrouter.config.manual import completion, manuals
-from fastrouter.config.pairs import ConfigError
-from fastrouter.config.report import check_report, help_text, ignored_line, reference, usage_text
+from fastrouter.config.dialect.pairs import ConfigError
 from fastrouter.config.resolve import load
 from fastrouter.options import all_options
+from fastrouter.reference.help import check_report, help_text, ignored_line, reference, usage_text
+from fastrouter.reference.manual import completion, manuals
 
 
 def options(*arguments, **environment):

@@ -1,0 +1,1 @@
+"""The ini dialect: from text to (option, value) pairs."""

@@ -1,0 +1,1 @@
+"""``--help`` and the manual pages, made from the declarations of the options."""

@@ -1,0 +1,1 @@
+"""What is counted, as JSON and for Prometheus."""

@@ -1,0 +1,1 @@
+"""Announcements: who may announce what, and the table that they make."""

@@ -1,0 +1,1 @@
+"""What an operator controls a running master by."""

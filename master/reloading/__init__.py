@@ -1,0 +1,1 @@
+"""Reload and upgrade in place."""

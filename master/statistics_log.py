@@ -1,0 +1,69 @@
+"""The figures that SIGUSR1 writes to the log."""
+
+import logging
+from collections.abc import Iterable
+
+import psutil
+
+from fastrouter.memory.cells import App, Table, Worker
+from fastrouter.wire.announcement import Reason
+from master.child import Child
+from workers.context import Context
+
+__all__ = ["log_figures"]
+
+log = logging.getLogger("fastrouter")
+
+
+def log_figures(children: Iterable[Child], context: Context) -> None:
+    """One line a child: its process, as the kernel sees it, and its work, as it counts it."""
+    cells = context.state.cells
+    refused = {reason.name.lower(): cells[Table.REFUSED + reason] for reason in Reason}
+    why = ", ".join(f"{count} {name}" for name, count in refused.items() if count)
+    log.info(
+        "figures: %d announcements accepted, %d refused%s",
+        cells[Table.ACCEPTED],
+        sum(refused.values()),
+        f" ({why})" if why else "",
+    )
+    retired = context.state.worker_cells(context.state.layout.workers)
+    if retired[Worker.ACCEPTED]:
+        log.info(
+            "figures: router workers before the last reload: %d accepted, %d errors",
+            retired[Worker.ACCEPTED],
+            retired[Worker.ERRORS],
+        )
+    for child in children:
+        if not child.is_alive:
+            log.info("figures: %s is %s", child.name, child.state.value)
+            continue
+        try:
+            process = psutil.Process(child.pid)
+            with process.oneshot():
+                times = process.cpu_times()
+                memory = process.memory_info().rss >> 20
+                descriptors = process.num_fds()
+        except psutil.Error:
+            continue  # it died between here and there
+        log.info(
+            "figures: %s (pid %d): %.2f s of CPU, %d MB, %d descriptors%s",
+            child.name,
+            child.pid,
+            times.user + times.system,
+            memory,
+            descriptors,
+            _work(child, context),
+        )
+
+
+def _work(child: Child, context: Context) -> str:
+    if child.role.name == "router worker":
+        cells = context.state.worker_cells(child.index)
+        accepted, sessions, errors = cells[Worker.ACCEPTED], cells[Worker.SESSIONS], cells[Worker.ERRORS]
+        return f", {accepted} accepted, {sessions} open, {errors} errors"
+    if child.role.name == "app worker":
+        threads = context.options.app.threads
+        first = child.index * threads
+        served = sum(context.apps.cells(thread)[App.REQUESTS] for thread in range(first, first + threads))
+        return f", {served} requests"
+    return ""

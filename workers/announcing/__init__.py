@@ -1,0 +1,1 @@
+"""Announcing the local application."""

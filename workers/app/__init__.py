@@ -1,0 +1,1 @@
+"""The app workers, which serve the local application."""

@@ -1,0 +1,1 @@
+"""The subscription server, the only writer of the routing table."""
