@@ -1,11 +1,14 @@
 """The kinds of children that a configuration asks for."""
 
+from functools import partial
+
 from fastrouter.options import Options
 from master.child import Role
 from master.reloading.reload import SUBSCRIPTION_SERVER
 from master.supervisor import APP, ROUTERS
 from workers.announcing.application import is_announced, run_announcer
 from workers.app.worker import run_app
+from workers.gateways.fastrouter import FastrouterExchange
 from workers.routing.router import run_router
 from workers.stats_server import run_stats_server
 from workers.table.static_names import named_slots
@@ -42,7 +45,7 @@ def roles(options: Options) -> list[Role]:
             Role(
                 ROUTER,
                 router.processes,
-                run_router,
+                partial(run_router, exchange=FastrouterExchange),
                 numbered=True,
                 stop_rank=ROUTERS,
                 after=tuple(after),

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 
 from fastrouter.memory.outcomes import outcome_word
 from fastrouter.text import printable, to_text
-from fastrouter.wire.packet import HEADER, PacketError, records
 from workers.request_log import expand, of_request, stamps
 from workers.sinks import FileSink
 
@@ -77,9 +76,9 @@ class AccessLog:
         self._format = format
         self._worker = worker
 
-    def write(self, record: Record, key: bytes, packet: bytes) -> None:
-        """packet is the request, as far as it came."""
-        values = self._values(record, key, _variables(packet))
+    def write(self, record: Record, key: bytes, variables: Mapping[str, str]) -> None:
+        """Log a session; variables are the request's, as far as they came."""
+        values = self._values(record, key, variables)
         if self._format == JSON:
             line = json.dumps(_typed(values))
         else:
@@ -144,14 +143,3 @@ def _escaped(name: str, value: str) -> str:
 
 
 _OWN = frozenset({"ltime", "ctime", "outcome"})
-
-
-def _variables(packet: bytes) -> dict[str, str]:
-    """Of a request, as far as it is one."""
-    variables = {}
-    try:
-        for name, value in records(packet[HEADER.size : HEADER.size + int.from_bytes(packet[1:3], "little")]):
-            variables[to_text(name)] = to_text(value)
-    except PacketError:
-        pass
-    return variables

@@ -14,13 +14,13 @@ def write_pidfile(path: str) -> None:
     """Write our pid to a file; nothing without a path. Raises OSError."""
     if not path:
         return
-    log.info("writing pidfile to %s", path)
     try:
         fd, _ = open_to_write(path, os.O_TRUNC, 0o644)
         with open(fd, "w", encoding="ascii") as file:
             file.write(f"{os.getpid()}\n")
     except OSError as error:
         raise OSError(error.errno, f"cannot write the pid to {path}: {error.strerror}") from None
+    log.info("pid written to %s", path)
 
 
 def write_pidfile_again(path: str) -> None:

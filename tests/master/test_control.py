@@ -64,7 +64,7 @@ def test_commands(place):
         router.logged("figures: 0 announcements")
         (place / "pid").unlink()
         router.tell("P")
-        router.logged("writing pidfile", 2)
+        router.logged("pid written to", 2)
         assert (place / "pid").read_text() == f"{router.pid}\n"
         (place / "pid").unlink()
         (place / "pid").mkdir()

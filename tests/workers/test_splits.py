@@ -15,31 +15,31 @@ from fastrouter.client import request_packet
 from fastrouter.memory.shared import Layout, SharedState
 from fastrouter.options import Options
 from workers.context import Context, Pipe
-from workers.gateways.fastrouter import read_request
-from workers.routing.router import Router
-from workers.routing.session import Session
+from workers.gateways.fastrouter import FastrouterExchange
+from workers.loop import Loop
+from workers.routing.engine import Engine
 
 
 @pytest.fixture(scope="module")
-def worker():
-    """A router worker without a process of its own."""
+def engine():
+    """A router worker's, without a process of its own."""
     options = Options()
     options.router.to = ["127.0.0.1:1"]
     context = Context(options, SharedState(Layout(options.router.configured_slots, 1, 0)))
     context.deltas = [Pipe(-1, -1)]
-    return Router(context, 0)
+    return Engine(context, 0, Loop(lambda: None), lambda: None)
 
 
-def read_in_pieces(worker, pieces):
+def read_in_pieces(engine, pieces):
     """What the session knows once the request is read, and how much of the bytes was taken by then."""
     ours, theirs = socket.socketpair()
-    session = Session(worker, ours.detach())
+    session = FastrouterExchange(engine, ours.detach(), lambda session: None)
     with theirs, contextlib.closing(session.client):
         waiting = None
         try:
             for piece in filter(None, pieces):
                 theirs.sendall(piece)
-                waiting = waiting or read_request(session)
+                waiting = waiting or session.read()
                 if waiting is None:
                     return session
                 next(waiting)
@@ -47,7 +47,7 @@ def read_in_pieces(worker, pieces):
         except StopIteration:
             return session
         finally:
-            worker.loop.unwatch(session.client_fd)
+            engine.loop.unwatch(session.client_fd)
 
 
 def known(session):
@@ -69,11 +69,11 @@ requests = st.builds(
 
 @given(requests, st.lists(st.integers(0, 1500), max_size=12))
 @settings(deadline=None)
-def test_any_split_of_the_bytes_gives_the_same_session(worker, request, places):
+def test_any_split_of_the_bytes_gives_the_same_session(engine, request, places):
     packet, body = request
-    whole = read_in_pieces(worker, [packet + body])
+    whole = read_in_pieces(engine, [packet + body])
     assert (whole.packet, whole.body_left) == (packet + body, 0)
-    session = read_in_pieces(worker, cut(packet + body, [min(place, len(packet + body)) for place in places]))
+    session = read_in_pieces(engine, cut(packet + body, [min(place, len(packet + body)) for place in places]))
     assert known(session) == known(whole)
     taken = len(session.packet)
     assert session.packet == (packet + body)[:taken] and taken >= len(packet)
@@ -81,9 +81,9 @@ def test_any_split_of_the_bytes_gives_the_same_session(worker, request, places):
     assert session.repeatable == (whole.repeatable and not session.body_left)
 
 
-def test_byte_by_byte(worker):
+def test_byte_by_byte(engine):
     packet = request_packet("POST", "http://foo.com/", b"12345")
-    session = read_in_pieces(worker, [packet[at : at + 1] for at in range(len(packet))])
+    session = read_in_pieces(engine, [packet[at : at + 1] for at in range(len(packet))])
     assert (session.key, session.packet, session.body_left) == (b"foo.com", packet, 5)
 
 

@@ -5,15 +5,13 @@ import socket
 import time
 from _socket import socket as PlainSocket
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from fastrouter.routing.node import Node
 from workers.loop import OUT, Event
 from workers.routing.handoff import send_passing
 from workers.routing.relay import Bytes, send
-
-if TYPE_CHECKING:
-    from workers.routing.session import Session
+from workers.routing.session import Session
 
 __all__ = ["AGAIN", "IN_PROGRESS", "connect", "dial", "reach"]
 
@@ -33,7 +31,7 @@ Dialled = tuple[int, Bytes]
 """The error number, 0 when connected, and what of the packet is still to be sent."""
 
 
-def reach(session: "Session", node: Node) -> Dialled:
+def reach(session: Session, node: Node) -> Dialled:
     """Send the packet, over a connection that was kept if there is one."""
     kept = _reuse(session, node)
     if kept is not None:
@@ -41,15 +39,14 @@ def reach(session: "Session", node: Node) -> Dialled:
     return dial(session, node)
 
 
-def _reuse(session: "Session", node: Node) -> Dialled | None:
+def _reuse(session: Session, node: Node) -> Dialled | None:
     """Send the packet over a connection that was kept. None when there is none that is good for it."""
     passes = _takes(node, session)
     if not passes and not (node.keeps and session.repeatable and not session.surplus):
         return None
-    router = session.router
     session.started = _now()
-    packet = _packet_for(session, node)
-    while (sock := router.kept.take(node.sockaddr)) is not None:
+    packet = session.request_for(node)
+    while (sock := session.nodes.kept.take(node.sockaddr)) is not None:
         session.sock, session.node_fd = sock, sock.fileno()
         try:
             n = send_passing(sock, packet, session.client_fd) if passes else sock.send(packet)
@@ -58,17 +55,17 @@ def _reuse(session: "Session", node: Node) -> Dialled | None:
                 return 0, memoryview(packet)[n:] if n < len(packet) else b""
         except OSError:
             pass  # the node has closed it
-        router.disconnect(session)
+        session.disconnect()
     return None
 
 
-def dial(session: "Session", node: Node) -> Dialled:
+def dial(session: Session, node: Node) -> Dialled:
     """Connect and send at once: on one machine the connection is made before connect() returns.
 
     Without a descriptor for it session.sock is None. An error with session.is_passed: the node has closed.
     """
     session.is_passed = session.is_reused = False
-    packet = _packet_for(session, node)
+    packet = session.request_for(node)
     try:
         sock = session.sock = PlainSocket(node.family, _STREAM)
     except OSError as error:
@@ -83,7 +80,7 @@ def dial(session: "Session", node: Node) -> Dialled:
     return _send_at_once(session, sock, node, packet)
 
 
-def _send_at_once(session: "Session", sock: PlainSocket, node: Node, packet: bytes) -> Dialled:
+def _send_at_once(session: Session, sock: PlainSocket, node: Node, packet: bytes) -> Dialled:
     error = sock.connect_ex(node.sockaddr)
     if error and error != IN_PROGRESS:
         return error, packet
@@ -104,20 +101,20 @@ def _send_at_once(session: "Session", sock: PlainSocket, node: Node, packet: byt
     return 0, memoryview(packet)[n:] if n < len(packet) else b""
 
 
-def connect(session: "Session", node: Node, error: int) -> Generator[None, Event, Dialled]:
+def connect(session: Session, node: Node, error: int) -> Generator[None, Event, Dialled]:
     """Wait for a connection that is not made at once. Returns what dial does."""
-    router, sock = session.router, session.sock
+    engine, sock = session.engine, session.sock
     assert sock is not None
-    session.touched, session.limit = router.seconds, router.connect_timeout
-    packet = _packet_for(session, node)
+    session.touched, session.limit = engine.seconds, engine.connect_timeout
+    packet = session.request_for(node)
     rest: Bytes = packet
     try:
         while error == AGAIN:  # a UNIX socket whose backlog is full
-            router.loop.pause(session.resume)
+            engine.loop.pause(session.resume)
             yield
             error, rest = _send_at_once(session, sock, node, packet)
         if error == IN_PROGRESS:
-            router.loop.watch(session.node_fd, OUT, session.resume)
+            engine.loop.watch(session.node_fd, OUT, session.resume)
             while (yield)[0] != session.node_fd:
                 pass
             error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -127,29 +124,16 @@ def connect(session: "Session", node: Node, error: int) -> Generator[None, Event
     return error, rest
 
 
-def _takes(node: Node, session: "Session") -> bool:
+def _takes(node: Node, session: Session) -> bool:
     """Whether the node can do the rest alone: it has to know where the body ends, and none waits here.
 
     Who has not shown yet that it takes clients gets no body: that could not be relayed any more.
     """
     return (
         node.takes_clients
-        and session.router.passes_clients
+        and session.engine.passes_clients
         and session.body is None
         and session.body_left is not None
         and not session.surplus
         and (node.has_taken or not session.body_size)
     )
-
-
-def _packet_for(session: "Session", node: Node) -> bytes:
-    """The packet with the node's modifiers in place of the client's, which are always lost (as in uWSGI).
-
-    What is behind the body is not for a node that leaves connections open: it would be another request there.
-    """
-    packet, header = session.packet, node.header
-    if session.surplus and (node.keeps or node.takes_clients):
-        packet = packet[: -session.surplus]
-    if packet[0] == header[0] and packet[3] == header[1]:
-        return packet
-    return b"%c%b%c%b" % (header[0], packet[1:3], header[1], packet[4:])

@@ -15,17 +15,15 @@ import sys
 import time
 from _socket import socket as PlainSocket
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from fastrouter.memory.cells import Counter, Histogram
 from fastrouter.memory.outcomes import NO_ANSWER
 from fastrouter.routing.node import Node
 from fastrouter.text import to_text
 from workers.loop import ERR, HUP, IN, OUT, RDHUP, Event
-from workers.routing.relay import Bytes, ClientGone, count, send, shutdown, too_late
-
-if TYPE_CHECKING:
-    from workers.routing.session import Session
+from workers.routing.relay import Bytes, count, send, shutdown, too_late
+from workers.routing.session import ClientGone, Session
 
 log = logging.getLogger("fastrouter")
 
@@ -68,12 +66,12 @@ def send_passing(sock: PlainSocket, packet: bytes, client: int) -> int:
         raise
 
 
-def pass_on(session: "Session", node: Node, rest: Bytes) -> Generator[None, Event, int]:
+def pass_on(session: Session, node: Node, rest: Bytes) -> Generator[None, Event, int]:
     """Wait until the node has done with the client; rest is what it still has to be sent of the packet.
 
     Returns 0, the status of a failure, NOT_TAKEN or RELAYED; raises ClientGone.
     """
-    loop, node_fd, sock = session.router.loop, session.node_fd, session.sock
+    loop, node_fd, sock = session.engine.loop, session.node_fd, session.sock
     assert sock is not None
     try:
         if rest:
@@ -102,20 +100,20 @@ def pass_on(session: "Session", node: Node, rest: Bytes) -> Generator[None, Even
         loop.unwatch(session.client_fd)
 
 
-def _send_rest(session: "Session", sock: PlainSocket, rest: Bytes) -> Generator[None, Event, None]:
+def _send_rest(session: Session, sock: PlainSocket, rest: Bytes) -> Generator[None, Event, None]:
     """A packet that is too large for the connection's buffer."""
     while rest:
-        session.router.loop.watch(session.node_fd, OUT, session.resume)
+        session.engine.loop.watch(session.node_fd, OUT, session.resume)
         if (yield)[0] == session.node_fd:
             rest = send(sock, rest)
 
 
-def _look(session: "Session", node: Node) -> bytes | None:
+def _look(session: Session, node: Node) -> bytes | None:
     """It takes a while: see whether the node has the request. If so it may take as long as it likes.
 
     Returns a reset, which the kernel tells once only, or None; all else that there is to hear is still there.
     """
-    loop, sock = session.router.loop, session.sock
+    loop, sock = session.engine.loop, session.sock
     assert sock is not None
     if session.client_fd < 0:
         return None
@@ -135,7 +133,7 @@ def _look(session: "Session", node: Node) -> bytes | None:
     return None
 
 
-def _is_unread(session: "Session") -> bool:
+def _is_unread(session: Session) -> bool:
     """Whether the node has not read everything yet."""
     return any(fcntl.ioctl(session.node_fd, _UNREAD, bytes(4)))
 
@@ -158,9 +156,9 @@ def _heard(sock: PlainSocket, flags: int = 0) -> bytes | None:
         return _RESET
 
 
-def _end(session: "Session", node: Node, word: bytes, is_closed: bool) -> int:
+def _end(session: Session, node: Node, word: bytes, is_closed: bool) -> int:
     """What came of it, by what the node has said. Returns what pass_on does."""
-    router, sock = session.router, session.sock
+    nodes, sock = session.nodes, session.sock
     assert sock is not None
     if word is _RESET or (not word and (_is_unread(session) or _was_reset(sock))):
         if session.client_fd >= 0:
@@ -168,15 +166,15 @@ def _end(session: "Session", node: Node, word: bytes, is_closed: bool) -> int:
         word = b""
     if not word:
         # It has taken the request, and is no more.
-        router.failed(session, node, Counter.UNANSWERED)
+        nodes.failed(session.key, node, Counter.UNANSWERED)
         return NO_ANSWER
     if word[0] != _REPORT:
         _has_not_understood(session, node)
         session.ahead = word
         return RELAYED if session.client_fd >= 0 else NO_ANSWER
     nanoseconds = time.monotonic_ns() - session.started
-    router.counters.took(node, Histogram.RESPONSE, nanoseconds)
-    router.health.answered(node)
+    nodes.counters.took(node, Histogram.RESPONSE, nanoseconds)
+    nodes.health.answered(node)
     status, _, size = word[1:].partition(b" ")
     if session.record is not None:
         session.record.response = nanoseconds
@@ -184,11 +182,11 @@ def _end(session: "Session", node: Node, word: bytes, is_closed: bool) -> int:
     count(session, node, len(session.packet), int(size) if size.isdigit() and len(size) < _DIGITS else 0)
     node.has_taken = True
     if not is_closed and not session.body_size:
-        router.kept.keep(session, node.sockaddr)
+        session.keep_connection(node)
     return 0
 
 
-def _has_not_understood(session: "Session", node: Node) -> None:
+def _has_not_understood(session: Session, node: Node) -> None:
     node.takes_clients = False
     log.error(
         "[uwsgi-fastrouter] %s => %s takes no clients' descriptors, though it should; relaying from now on",

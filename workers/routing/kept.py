@@ -2,12 +2,9 @@
 
 from _socket import socket as PlainSocket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from workers.loop import Event, Loop
-
-if TYPE_CHECKING:
-    from workers.routing.session import Session
 
 __all__ = ["KeptConnections"]
 
@@ -36,19 +33,16 @@ class KeptConnections:
         self._addresses: dict[int, object] = {}
         """By descriptor, the longest idle first."""
 
-    def keep(self, session: "Session", address: object) -> None:
-        """A session needs its connection no longer."""
-        sock, fd = session.sock, session.node_fd
-        if sock is None or fd not in self._loop.handlers:
-            return  # nobody would hear of its end
-        if address in self._untrusted:
-            return
-        session.sock = None
+    def keep(self, sock: PlainSocket, fd: int, address: object) -> bool:
+        """Keep a connection whose request is over. False when it has to be closed instead."""
+        if fd not in self._loop.handlers or address in self._untrusted:
+            return False  # nothing would report its end; or its node has spoken unasked before
         if len(self._addresses) >= _MOST:
             self._close(next(iter(self._addresses)))
         self._idle.setdefault(address, []).append(sock)
         self._addresses[fd] = address
         self._loop.handlers[fd] = self._end
+        return True
 
     def take(self, address: object) -> PlainSocket | None:
         """One that leads to an address. Whoever takes it has to handle its events."""

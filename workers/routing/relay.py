@@ -8,20 +8,17 @@ import socket
 import time
 from _socket import socket as PlainSocket
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from fastrouter.memory.cells import Counter, Histogram
 from fastrouter.memory.outcomes import NO_ANSWER, TOO_LATE
 from fastrouter.routing.node import Node
 from fastrouter.wire.framing import Framing
 from workers.loop import ERR, HUP, IN, OUT, RDHUP, Event
-
-if TYPE_CHECKING:
-    from workers.routing.session import Session
+from workers.routing.session import ClientGone, Session
 
 __all__ = [
     "Bytes",
-    "ClientGone",
     "begin",
     "count",
     "hang_up",
@@ -63,39 +60,35 @@ _UNIX: Final = 1
 _now: Final = time.monotonic_ns
 
 
-class ClientGone(Exception):
-    """There is nobody to answer any more."""
-
-
 Bytes = bytes | memoryview
 """What is to be sent: as a view where it is large, so that what was sent is cut off without a copy."""
 
 
-def relay(session: "Session", node: Node, rest: Bytes) -> Generator[None, Event, int]:
+def relay(session: Session, node: Node, rest: Bytes) -> Generator[None, Event, int]:
     """Move bytes until the node has said everything; rest is what it still has to be sent of the packet.
     Returns 0, or the status of a failure; raises ClientGone, and TimeoutError when the client made no move.
     """
-    router, client, sock, framing = session.router, session.client, session.sock, session.framing
+    engine, client, sock, framing = session.engine, session.client, session.sock, session.framing
     assert sock is not None
     client_fd, node_fd, resume = session.client_fd, session.node_fd, session.resume
     body, left, up, uploaded, client_events = session.body, session.body_left, rest, len(session.packet), 0
     down = _begun(session, node) if session.ahead else b""
     received = len(down)
-    node_events = router.loop.take_over(node_fd, IN | RDHUP, resume) if session.is_reused else 0
+    node_events = engine.loop.take_over(node_fd, IN | RDHUP, resume) if session.is_reused else 0
     held_until = _hold(session, node) if left or body is not None else 0
     try:
         while True:
             # What is watched follows from what can move: nothing is read that cannot be passed on.
             wanted = (OUT if up or (body is not None and not held_until) else 0) | (0 if down else IN | RDHUP)
             if wanted != node_events:
-                node_events = router.loop.watch_or_not(node_fd, wanted, resume)
+                node_events = engine.loop.watch_or_not(node_fd, wanted, resume)
             listening = not up and left != _ENDED and (not held_until if left != 0 else session.old)
             wanted = (OUT if down else 0) | (IN if listening else 0)
             if wanted != client_events:
-                client_events = router.loop.watch_or_not(client_fd, wanted, resume)
+                client_events = engine.loop.watch_or_not(client_fd, wanted, resume)
             fd, events = yield
             if fd >= 0:
-                session.touched = router.seconds
+                session.touched = engine.seconds
             elif held_until:
                 held_until = _hold_on(session, held_until)
             if fd == node_fd:
@@ -133,22 +126,22 @@ def relay(session: "Session", node: Node, rest: Bytes) -> Generator[None, Event,
     return _ended(session, node, received, left, node_events == IN | RDHUP and not up)
 
 
-def begin(session: "Session", node: Node) -> None:
+def begin(session: Session, node: Node) -> None:
     """Count the request: the node is connected."""
-    router = session.router
-    session.touched, session.limit = router.seconds, router.timeout
+    engine = session.engine
+    session.touched, session.limit = engine.seconds, engine.timeout
     now = _now()
-    router.counters.took(node, Histogram.CONNECT, now - session.started)
+    session.nodes.counters.took(node, Histogram.CONNECT, now - session.started)
     if session.record is not None:
         session.record.connected(node.address, now - session.started)
     session.started = now
-    router.counters.connected(node)
+    session.nodes.counters.connected(node)
     session.framing = Framing(session.is_head) if node.keeps and session.body_left is not None else None
     if session.body is not None:
         session.body.rewind()
 
 
-def _begun(session: "Session", node: Node) -> bytes:
+def _begun(session: Session, node: Node) -> bytes:
     """The beginning of an answer, read before it was known to be one. Returns what the client is told."""
     ahead = session.ahead
     _answers(session, node)
@@ -157,15 +150,15 @@ def _begun(session: "Session", node: Node) -> bytes:
     return ahead if session.framing is None else ahead[: session.framing.feed(ahead)]
 
 
-def _answers(session: "Session", node: Node) -> None:
+def _answers(session: Session, node: Node) -> None:
     """Note how long the first byte took."""
     nanoseconds = _now() - session.started
-    session.router.counters.took(node, Histogram.RESPONSE, nanoseconds)
+    session.nodes.counters.took(node, Histogram.RESPONSE, nanoseconds)
     if session.record is not None:
         session.record.response = nanoseconds
 
 
-def _hold(session: "Session", node: Node) -> int:
+def _hold(session: Session, node: Node) -> int:
     """Do not send more of a body than came with the packet, for now, to a node that has left one unread.
 
     A node that closes with bytes unread resets the connection (RFC 9293, 3.6.1). Its kernel then throws away
@@ -173,65 +166,65 @@ def _hold(session: "Session", node: Node) -> int:
     unless data was sent soon after data came: then it takes the connection for a dialogue, and delays.
     Returns until when, in monotonic nanoseconds; 0 for a node that need not wait.
     """
-    if node.family == _UNIX or node.resets_until <= session.router.seconds:
+    if node.family == _UNIX or node.resets_until <= session.engine.seconds:
         return 0
-    session.router.loop.pause(session.resume)
+    session.engine.loop.pause(session.resume)
     return _now() + _HOLD
 
 
-def _note_reset(session: "Session") -> None:
+def _note_reset(session: Session) -> None:
     """The node has reset the connection, or is likely to have: its end came while ours was open."""
     if session.node is not None:
-        session.node.resets_until = session.router.seconds + _REMEMBERED
+        session.node.resets_until = session.engine.seconds + _REMEMBERED
 
 
-def _hold_on(session: "Session", until: int) -> int:
+def _hold_on(session: Session, until: int) -> int:
     """Look whether it has been long enough: 0 when it has, or until when."""
     if _now() >= until:
         return 0
-    session.router.loop.pause(session.resume)
+    session.engine.loop.pause(session.resume)
     return until
 
 
-def count(session: "Session", node: Node, sent: int, received: int) -> None:
+def count(session: Session, node: Node, sent: int, received: int) -> None:
     """Count the bytes that were moved, and leave the client to whoever is next."""
-    session.router.counters.moved(node, sent, received)
+    session.nodes.counters.moved(node, sent, received)
     if session.record is not None:
         session.record.moved(sent, received)
-    session.router.loop.unwatch(session.client_fd)
+    session.engine.loop.unwatch(session.client_fd)
 
 
-def too_late(session: "Session", node: Node) -> int:
+def too_late(session: Session, node: Node) -> int:
     """The node has said nothing in time. Returns the status for that."""
-    session.router.failed(session, node, Counter.TIMEOUTS)
+    session.nodes.failed(session.key, node, Counter.TIMEOUTS)
     return TOO_LATE
 
 
-def _ended(session: "Session", node: Node, received: int, left: int | None, is_quiet: bool) -> int:
+def _ended(session: Session, node: Node, received: int, left: int | None, is_quiet: bool) -> int:
     """The answer is over. Returns what relay does; is_quiet says that the node has all of the request."""
     if not received:
         if not session.is_reused:
-            session.router.failed(session, node, Counter.UNANSWERED)
+            session.nodes.failed(session.key, node, Counter.UNANSWERED)
         return NO_ANSWER
-    session.router.health.answered(node)
+    session.nodes.health.answered(node)
     session.body_left = left
     framing = session.framing
     if framing is not None:
         if framing.has_surplus:
-            session.router.distrust(session, node)
+            session.nodes.distrust(session.key, node)
         elif is_quiet and left == 0 and not session.surplus and framing.is_done and framing.is_free:
-            session.router.kept.keep(session, node.sockaddr)
+            session.keep_connection(node)
     return 0
 
 
-def linger(session: "Session") -> Generator[None, Event, None]:
+def linger(session: Session) -> Generator[None, Event, None]:
     """The answer is out, but the client may still send: closing now would reset it before it reads that."""
-    router, client = session.router, session.client
-    session.touched, session.limit = router.seconds, _LINGER
+    engine, client = session.engine, session.client
+    session.touched, session.limit = engine.seconds, _LINGER
     shutdown(client)
     try:
         if read_client(client, 65536) != b"":
-            router.loop.watch(session.client_fd, IN, session.resume)
+            engine.loop.watch(session.client_fd, IN, session.resume)
             while read_client(client, 65536) != b"":
                 yield
     except OSError:
@@ -265,14 +258,14 @@ def _write(client: PlainSocket, data: Bytes, flags: int = MSG_DONTWAIT) -> int:
         return 0
 
 
-def _download(session: "Session", sock: PlainSocket, closing: bool) -> tuple[int, bytes, bool]:
+def _download(session: Session, sock: PlainSocket, closing: bool) -> tuple[int, bytes, bool]:
     """Move what the node has said to the client.
 
     closing says that the node had closed its side before this call, and was not reset: a read that comes out
     short was its last, and the one that would say so is spared.
     Returns the bytes received, those that the client did not take, and whether the node has said everything.
     """
-    client, buffer, framing = session.client, session.router.buffer, session.framing
+    client, buffer, framing = session.client, session.engine.buffer, session.framing
     if session.record is not None and not session.record.status:
         session.record.peek_at(sock)
     received, size = 0, min(_FIRST, len(buffer))
@@ -298,14 +291,14 @@ def _download(session: "Session", sock: PlainSocket, closing: bool) -> tuple[int
         sent = _write(client, buffer[:n], _LAST if ended else MSG_DONTWAIT)
         if sent < n:
             return received, bytes(buffer[sent:n]), False
-        if ended and session.router.is_alone() and session.body_left == 0 and not session.old:
+        if ended and session.engine.is_alone() and session.body_left == 0 and not session.old:
             client.close()  # at once, as the answer goes out with it; it is neither watched nor read from
         if is_short or size == len(buffer):
             return received, b"", ended
         size = min(2 * size, len(buffer))
 
 
-def _upload(session: "Session", sock: PlainSocket, left: int | None) -> tuple[int, Bytes, int | None]:
+def _upload(session: Session, sock: PlainSocket, left: int | None) -> tuple[int, Bytes, int | None]:
     """Move what the client says to the node.
 
     Returns the number of bytes read, those that the node did not take, and what is left of the body.
@@ -318,13 +311,13 @@ def _upload(session: "Session", sock: PlainSocket, left: int | None) -> tuple[in
     return taken, rest, left and max(left - taken, 0)
 
 
-def _upload_some(session: "Session", sock: PlainSocket, left: int | None) -> tuple[int, Bytes, bool]:
+def _upload_some(session: Session, sock: PlainSocket, left: int | None) -> tuple[int, Bytes, bool]:
     """Do it for what is there.
 
     What comes behind the body is not for a node that leaves connections open, and is dropped.
     Returns the number of bytes read, those that the node did not take, and whether the client has ended.
     """
-    client, buffer = session.client, session.router.buffer
+    client, buffer = session.client, session.engine.buffer
     ends = session.framing is not None and left is not None
     if ends and left == 0:
         data = read_client(client, _FIRST)
