@@ -8,40 +8,46 @@ from fastrouter.cache.store import Cache
 from fastrouter.options import Options
 from fastrouter.subscriptions.replays import MARK_SIZE, NAME_SIZE
 from fastrouter.text import to_bytes
+from workers.context import Context, Gateway
 
-__all__ = ["SIGNED_TIMES", "fill_caches", "make_caches", "make_signed_times"]
+__all__ = ["fill_caches", "make_caches", "make_signed_times", "signed_times_name"]
 
 log = logging.getLogger("fastrouter")
 
 _TIMES = 65536
 
-SIGNED_TIMES = "times of signed announcements"
-"""Among the caches that are handed over at a reload."""
+_SIGNED_TIMES = "times of signed announcements"
 
 
-def make_caches(options: Options, former: Mapping[str, int], locks: int) -> dict[str, Cache]:
-    """All caches, by name; former are the descriptors of those of the program before a reload, and locks is
-    that of what writers lock.
+def make_caches(context: Context, former: Mapping[str, int]) -> dict[str, Cache]:
+    """All caches, by name; former are the descriptors of those of the program before a reload.
 
     Raises CacheError and OSError when a store cannot be used.
     """
-    readers = options.router.processes
+    readers = sum(gateway.workers for gateway in context.gateways)
     return {
-        definition.name: Cache(definition, readers, former.get(definition.name, -1), locks=locks)
-        for definition in options.cache.definitions()
+        definition.name: Cache(definition, readers, former.get(definition.name, -1), locks=context.locks)
+        for definition in context.options.cache.definitions()
     }
 
 
-def make_signed_times(options: Options, former: Mapping[str, int]) -> Cache | None:
-    """Where the subscription server keeps the times of signed announcements, for its successor too."""
+def signed_times_name(gateway: Gateway) -> str:
+    """What a gateway's times of signed announcements are called among the caches that are handed over."""
+    return _SIGNED_TIMES if gateway.prefix == "fastrouter" else f"{_SIGNED_TIMES} to {gateway.prefix}"
+
+
+def make_signed_times(gateway: Gateway, former: Mapping[str, int]) -> Cache | None:
+    """Where a subscription server keeps the times of signed announcements, for its successor too."""
+    options = gateway.context.options
     if options.subscription.sign_check is None:
         return None
+    name = signed_times_name(gateway)
     # Of nodes that have left, too; always the same, since a store of another size is begun anew.
     items = max(_TIMES, 4 * options.subscription.max_nodes)
     # Beside the table, so that nothing which was heard before a restart is obeyed after it.
-    store = f"{state}.times" if (state := options.subscription.state) else ""
+    store = f"{path}.times" if (path := gateway.saved_table) else ""
     definition = Definition(
-        SIGNED_TIMES,
+        name,
         items,
         blocksize=MARK_SIZE,
         keysize=NAME_SIZE,
@@ -49,7 +55,7 @@ def make_signed_times(options: Options, former: Mapping[str, int]) -> Cache | No
         store_delete=True,
         ignore_full=True,  # the oldest make room (replays.py)
     )
-    return Cache(definition, 0, former.get(SIGNED_TIMES, -1))
+    return Cache(definition, 0, former.get(name, -1))
 
 
 def fill_caches(caches: Mapping[str, Cache], options: Options) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-from workers.context import Context
+from workers.context import Gateway
 
-__all__ = ["Child", "Role", "State"]
+__all__ = ["Child", "Kind", "Role", "State"]
 
 _FIRST_DELAY = 0.1
 _LONGEST_DELAY = 10.0
@@ -29,25 +29,60 @@ class State(Enum):
     ENDED = "ended"
 
 
+class Kind(Enum):
+    """Kinds of children. The values are their names in logs and titles."""
+
+    SCRIPT = "script"
+    SUBSCRIPTION_SERVER = "subscription server"
+    """Reads the datagram sockets of a gateway: two at a time would each have half of the truth."""
+    GATEWAY = "worker"
+    """Routes."""
+    STATS_SERVER = "stats server"
+    APP = "app worker"
+    """Serves the local application."""
+    ZERG_SERVER = "zerg server"
+    ANNOUNCER = "announcer"
+
+
 @dataclass(frozen=True, slots=True)
 class Role:
-    """One kind of child."""
+    """What some children do: a kind of child, of a gateway or of the program."""
 
-    name: str
-    """In logs and titles."""
+    kind: Kind
     count: int
-    run: Callable[[Context, int, Callable[[], None]], int]
+    run: Callable[[int, Callable[[], None]], int]
     """What the child does, with its index and a function that says it is ready; returns its exit code."""
-    numbered: bool
-    """There may be several, or will be some day: its name ends in a number."""
     stop_rank: int
     """Lower ranks are stopped, and gone, before higher ones are."""
-    after: tuple[str, ...] = ()
-    """Names of the roles whose children have to be ready before this one's are forked."""
-    privileged_as: tuple[str, str] = ("", "")
-    """User and group of its own."""
-    runs_user_code: bool = False
-    """And nothing of ours that needs the table: it gets no more than the application has to have."""
+    gateway: Gateway | None = None
+    after: tuple[Kind, ...] = ()
+    """The kinds of children, of the gateway or of none, that have to be ready before these are forked."""
+
+    @property
+    def name(self) -> str:
+        """In logs and titles."""
+        return f"{self.gateway.prefix} {self.kind.value}" if self.gateway else self.kind.value
+
+    @property
+    def is_numbered(self) -> bool:
+        """Whether there may be several."""
+        return self.kind in (Kind.GATEWAY, Kind.APP)
+
+    @property
+    def runs_user_code(self) -> bool:
+        """Whether it does, and nothing of ours that needs a table. It gets no more than it has to have."""
+        return self.kind in (Kind.SCRIPT, Kind.APP)
+
+    @property
+    def privileged_as(self) -> tuple[str, str]:
+        """User and group of its own; empty where it has none."""
+        if self.kind is Kind.GATEWAY and self.gateway is not None:
+            return self.gateway.options.uid, self.gateway.options.gid
+        return "", ""
+
+    def waits_for(self, other: "Role") -> bool:
+        """Whether the other's children have to be ready before these are forked."""
+        return other.kind in self.after and other.gateway in (None, self.gateway)
 
 
 @dataclass(slots=True)
@@ -67,7 +102,7 @@ class Child:
 
     @property
     def name(self) -> str:
-        return f"{self.role.name} {self.index + 1}" if self.role.numbered else self.role.name
+        return f"{self.role.name} {self.index + 1}" if self.role.is_numbered else self.role.name
 
     @property
     def is_alive(self) -> bool:

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
-from master.child import Child, Role, State
+from master.child import Child, Kind, Role, State
 from workers.context import Context
 from workers.process import BOOT_FAILURE
 
@@ -51,20 +51,20 @@ class Children:
     def __len__(self) -> int:
         return len(self._children)
 
-    def of(self, role: str) -> list[Child]:
-        return [child for child in self._children if child.role.name == role]
+    def of(self, kind: Kind) -> list[Child]:
+        return [child for child in self._children if child.role.kind is kind]
 
     @property
     def are_all_ready(self) -> bool:
         """Whether each was, once."""
         return all(child.was_ready for child in self._children)
 
-    def start_due(self, now: float, but: str = "") -> None:
-        """Fork who is due, other than those of one role."""
+    def start_due(self, now: float, but: Kind | None = None) -> None:
+        """Fork who is due, other than those of one kind."""
         for child in self._children:
-            if child.role.name == but or child.state is not State.WAITING:
+            if child.role.kind is but or child.state is not State.WAITING:
                 continue
-            if child.due <= now and self._are_ready(child.role.after):
+            if child.due <= now and self._may_start(child.role):
                 again = child.born > 0
                 try:
                     child.forked(self._fork(child), now)
@@ -74,8 +74,8 @@ class Children:
                     continue
                 log.info("%s %s (pid: %d)", "respawned" if again else "spawned", child.name, child.pid)
 
-    def _are_ready(self, roles: Sequence[str]) -> bool:
-        return all(child.was_ready for child in self._children if child.role.name in roles)
+    def _may_start(self, role: Role) -> bool:
+        return all(child.was_ready for child in self._children if role.waits_for(child.role))
 
     def next_due(self, now: float) -> float:
         """When the next fork is due."""
@@ -87,21 +87,22 @@ class Children:
             if child.pid in pids:
                 child.ready()
 
-    def replace(self, role: str, number: signal.Signals) -> None:
-        """Have those of a role end by a signal, and others take their places."""
-        for child in self.of(role):
+    def replace(self, kind: Kind, number: signal.Signals) -> None:
+        """Have those of a kind end by a signal, and others take their places."""
+        for child in self.of(kind):
             if child.is_alive:
                 child.told_to_end(number, comes_back=True)
 
-    def replace_in_turn(self, role: str) -> None:
+    def replace_in_turn(self, kind: Kind) -> None:
         """The same, one after the other, each when the one before is ready again."""
-        self._chain = self.of(role)
+        self._chain = self.of(kind)
         self.go_on()
 
     def go_on(self) -> None:
         """To be called again and again."""
-        role = self._chain[0].role.name if self._chain else ""
-        if role and all(child.state is State.READY for child in self.of(role)):
+        if not self._chain:
+            return
+        if all(child.state is State.READY for child in self.of(self._chain[0].role.kind)):
             child = self._chain.pop(0)
             log.info("chain reload: %s is next", child.name)
             child.told_to_end(signal.SIGTERM, comes_back=True)

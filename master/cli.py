@@ -65,7 +65,8 @@ def _take_the_place(handover: Handover) -> int:
 
 
 def _has_work(options: Options) -> bool:
-    return options.router.is_there or options.app.is_served or bool(options.sockets.zergpool)
+    routes = any(gateway.is_there for gateway in options.gateways)
+    return routes or options.app.is_served or bool(options.sockets.zergpool)
 
 
 def _run(options: Options, handover: Handover) -> int:

@@ -8,10 +8,10 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from fastrouter.memory.cells import App, Worker
-from master.child import Child, State
+from master.child import Child, Kind, Role, State
 from workers.context import Context
 
 __all__ = ["Harakiri"]
@@ -28,41 +28,43 @@ class Harakiri:
     """Kills those who are overdue."""
 
     def __init__(self, context: Context) -> None:
-        self._state, self._apps = context.state, context.apps
+        self._apps = context.apps
         self._looked = time.monotonic_ns()
         self._threads = context.options.app.threads
-        app, router = context.options.app.harakiri, context.options.router.harakiri
-        self._limits: dict[str, tuple[int, Callable[[int], Iterator[tuple[memoryview, int]]], str]] = {}
-        """By role: nanoseconds, where a child's cells say since when it is busy, and what it is called."""
-        if app:
-            self._limits["app worker"] = (app * _SECOND, self._of_app, "WORKER")
-        if router:
-            self._limits["router worker"] = (router * _SECOND, self._of_router, "GATEWAY uWSGI fastrouter")
+        self._app_limit = context.options.app.harakiri
 
     def kill_overdue(self, children: Iterable[Child]) -> None:
         """Kill every process that has been busy with one thing for longer than its limit."""
-        if not self._limits:
-            return
         now = time.monotonic_ns()
         paused = now - self._looked > _PAUSED
         self._looked = now
         if paused:
             return  # the whole machine stood still, or this process; the others may not have noticed yet
         for child in children:
-            if child.role.name in self._limits and child.state is State.READY:
-                limit, cells_of, called = self._limits[child.role.name]
-                overdue = False
-                for cells, at in cells_of(child.index):
-                    if cells[at] and now - cells[at] > limit:
-                        cells[at] = 0  # its process ends now; this is not to be seen again meanwhile
-                        overdue = True
-                if overdue:
-                    log.error("*** HARAKIRI ON %s %d (pid: %d) ***", called, child.index + 1, child.pid)
-                    os.kill(child.pid, signal.SIGKILL)
+            limit, called = self._limit_of(child.role)
+            if not limit or child.state is not State.READY:
+                continue
+            overdue = False
+            for cells, at in self._busy_since(child):
+                if cells[at] and now - cells[at] > limit * _SECOND:
+                    cells[at] = 0  # its process ends now; this is not to be seen again meanwhile
+                    overdue = True
+            if overdue:
+                log.error("*** HARAKIRI ON %s %d (pid: %d) ***", called, child.index + 1, child.pid)
+                os.kill(child.pid, signal.SIGKILL)
 
-    def _of_app(self, index: int) -> Iterator[tuple[memoryview, int]]:
-        for thread in range(index * self._threads, (index + 1) * self._threads):
+    def _limit_of(self, role: Role) -> tuple[int, str]:
+        """Seconds, 0 for none, and what uWSGI calls such a process."""
+        if role.kind is Kind.APP:
+            return self._app_limit, "WORKER"
+        if role.kind is Kind.GATEWAY and role.gateway is not None:
+            return role.gateway.options.harakiri, f"GATEWAY uWSGI {role.gateway.prefix}"
+        return 0, ""
+
+    def _busy_since(self, child: Child) -> Iterator[tuple[memoryview, int]]:
+        """The cells that say since when a child has been at one thing: where they are, and which."""
+        if child.role.gateway is not None:
+            yield child.role.gateway.state.worker_cells(child.index), Worker.BUSY_SINCE
+            return
+        for thread in range(child.index * self._threads, (child.index + 1) * self._threads):
             yield self._apps.cells(thread), App.BUSY_SINCE
-
-    def _of_router(self, index: int) -> Iterator[tuple[memoryview, int]]:
-        yield self._state.worker_cells(index), Worker.BUSY_SINCE

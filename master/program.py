@@ -3,43 +3,36 @@
 import logging
 import os
 import signal
-import socket
 import sys
 from collections.abc import Sequence
 from functools import partial
 from typing import NoReturn
 
-from fastrouter.memory.cells import Table
-from fastrouter.memory.memfd import shared_memory
-from fastrouter.memory.shared import FORMAT, AppState, Layout, SharedState
-from fastrouter.memory.takeover import Takeover
+from fastrouter.memory.shared import AppState
 from fastrouter.options import Options
-from fastrouter.subscriptions.subscriber import parse_subscriptions
 from master.banner import announce_start
-from master.caches import SIGNED_TIMES, fill_caches, make_caches, make_signed_times
-from master.child import Child, Role
+from master.caches import fill_caches
+from master.child import Child, Kind, Role
 from master.commands.live import publish
 from master.control.fifo import Fifo
 from master.control.hooks import HookError, run_accepting_hooks, run_hooks
+from master.gateways import bind_all, make_gateways, open_access_logs
 from master.logs import LogHandler, set_up_logging
 from master.reloading.dry_run import dry_run
 from master.reloading.former_program import fallback_of
 from master.reloading.handover import Handover
 from master.reloading.predecessors import Predecessors
-from master.roles import ROUTER, roles
-from master.sockets import BindError, Sockets
-from master.supervisor import APP, PID, Supervisor
+from master.reloading.transfer import close_unused, hand_over, take_over
+from master.sockets import Sockets
+from master.supervisor import PID, Supervisor
 from master.surroundings import Surroundings
 from master.system.capabilities import forbid_new, keep, let_go_of_exec
 from master.system.daemon import Daemon
 from master.system.pidfile import vacuum, write_pidfile, write_pidfile_again
 from master.system.privileges import drop_privileges, identity
 from master.system.systemd import activated_sockets
-from workers.announcing.application import is_announced, what_is_announced
-from workers.context import Context, Pipe
+from workers.context import Context
 from workers.process import BOOT_FAILURE, die_with_parent, set_title
-from workers.sinks import open_log
-from workers.table.static_names import named_slots
 
 __all__ = ["run"]
 
@@ -60,7 +53,7 @@ def run(options: Options, handover: Handover) -> int:
         sockets.remove_files()
         return dry_run(options, handover, log_path)
     sockets.close_former()
-    former = _take_over(context, handover)
+    former = take_over(context, handover)
     daemon = Daemon()
     if master.daemonize and not handover.is_there:
         daemon.detach()
@@ -84,14 +77,15 @@ def _bound(options: Options, handover: Handover) -> tuple[Context, Sockets]:
         os.chdir(options.master.chdir)
     context = Context(
         options,
-        SharedState(_layout(options)),
-        AppState(options.app.processes * options.app.threads),
-        started_in,
-        handover.command or sys.orig_argv[1:],
-        environment,
-        umask,
+        apps=AppState(options.app.processes * options.app.threads),
+        started_in=started_in,
+        command=handover.command or sys.orig_argv[1:],
+        environment=environment,
+        umask=umask,
+        more_workers=handover.more_workers,
     )
-    _bind(context, sockets)
+    make_gateways(context, handover.more_workers)
+    bind_all(context, sockets)
     return context, sockets
 
 
@@ -107,7 +101,7 @@ def _supervise(
     """Fork, and see to the children until the end. Returns the exit code."""
     options, master, is_new = context.options, context.options.master, not handover.is_there
     fallback = fallback_of(options)
-    _open_access_log(context, handover)
+    open_access_logs(context, handover)
     announce_start(context)
     fill_caches(context.caches, options)
     owner = identity(master.uid, master.gid)
@@ -120,15 +114,15 @@ def _supervise(
     _run_hooks(options, is_new, "pre-app")
     _run_as_master_starts(options, is_new)
     surroundings = Surroundings(
-        on_ready=partial(_is_ready, options, handover, daemon),
-        handover=lambda: _handover(context, sockets, handler, fifo, fallback),
+        on_ready=partial(_is_ready, context, handover, daemon),
+        handover=lambda: hand_over(context, sockets, handler, fifo, fallback),
         fallback=handover.fallback,
         private=lambda: [live, *fallback.values(), *handover.fallback.values()],
         fifo=fifo,
         log=handler,
         write_pidfile=lambda: write_pidfile_again(pidfile),
     )
-    supervisor = Supervisor(context, roles(options), partial(_be_child, is_new), former, surroundings)
+    supervisor = Supervisor(context, partial(_be_child, is_new), former, surroundings)
     if handover.is_asked_again:
         os.kill(os.getpid(), signal.SIGHUP)
     log.info("spawned fastrouter-master (pid: %d)", os.getpid())
@@ -145,7 +139,6 @@ def _supervise(
 
 def _set_environment(options: Options, handover: Handover) -> int:
     """What the children are to have. Returns the mask of files that the program was started with."""
-    options.router.processes = handover.processes or options.router.processes
     for assignment in options.master.env:
         name, _, value = assignment.partition("=")
         os.environ[name] = value
@@ -203,10 +196,9 @@ def _become_the_user(options: Options, is_new: bool) -> None:
     _run_hooks(options, is_new, "as-user")
 
 
-def _is_ready(options: Options, handover: Handover, daemon: Daemon) -> None:
-    _run_hooks(options, not handover.is_there, "post-app")
-    if handover.is_there and handover.format != FORMAT:
-        os.close(handover.state)  # up to here the program before this one might have needed it again
+def _is_ready(context: Context, handover: Handover, daemon: Daemon) -> None:
+    _run_hooks(context.options, not handover.is_there, "post-app")
+    close_unused(context, handover)
     daemon.report(0)
 
 
@@ -221,133 +213,6 @@ def _end(options: Options, sockets: Sockets, fifo: Fifo, pidfile: str) -> None:
     log.info("goodbye")
 
 
-def _own_nodes(context: Context) -> frozenset[str]:
-    offered = {listener.socket.fileno() for pool in context.zerg_pools for listener in pool.listeners}
-    return frozenset(
-        listener.name
-        for listener in context.app_listeners
-        if listener.socket.family == socket.AF_UNIX
-        and not listener.inherited
-        and listener.socket.fileno() not in offered
-    )
-
-
-def _bind(context: Context, sockets: Sockets) -> None:
-    options = context.options
-    context.shared_listeners = sockets.shared
-    context.router_listeners = sockets.bind(options.router.addresses) + sockets.attach(options.router.zerg)
-    context.subscription_listeners = sockets.bind_datagrams(options.router.subscription_server)
-    context.app_listeners = sockets.bind(options.app.sockets)
-    context.app_listeners += sockets.attach(options.app.zerg, options.app.zerg_fallback)
-    if problem := _missing_socket(context):
-        raise BindError(problem)
-    context.zerg_pools = sockets.zerg_pools(context.app_listeners)
-    context.own_nodes = _own_nodes(context)
-    context.stats_listeners = sockets.bind_plain(options.router.stats)
-    context.prometheus_listeners = sockets.bind_plain(options.router.prometheus)
-    context.ready = _pipe()
-    context.deltas = [_pipe() for _ in range(options.router.processes)]
-    if options.router.subscription_server or named_slots(options.router):
-        context.failures = _pipe()
-
-
-def _missing_socket(context: Context) -> str:
-    """What is asked for that even the zerg servers did not offer; empty when nothing is."""
-    options, there_are = context.options, len(context.app_listeners)
-    if options.app.is_served and not there_are:
-        return "the zerg servers gave no sockets, and there are none besides"
-    if (options.router.use_socket or 0) >= there_are > 0:
-        return f"fastrouter-use-socket = {options.router.use_socket}: there are {there_are} sockets"
-    announcer = options.announcer
-    for subscription in parse_subscriptions(announcer.subscribe_to, announcer.subscribe2):
-        if not (subscription.address or subscription.shared) and subscription.socket >= there_are:
-            return f"there is no socket number {subscription.socket} to announce, only {there_are}"
-    return ""
-
-
-def _open_access_log(context: Context, handover: Handover) -> None:
-    """Raises OSError. Where the file cannot be opened any more after a reload, the former one serves."""
-    path = context.options.router.log
-    if path:
-        context.access_log_path = os.path.abspath(path)
-        try:
-            context.access_log = open_log(path)
-        except OSError as error:
-            if handover.access_log < 0:
-                raise OSError(error.errno, f"cannot log requests to {path}: {error.strerror}") from None
-            context.access_log = handover.access_log
-            return
-    if handover.access_log >= 0:
-        os.close(handover.access_log)
-
-
-def _take_over(context: Context, handover: Handover) -> Predecessors:
-    """Make the memory that is shared, with what the program before a reload had in its own."""
-    options = context.options
-    context.locks = handover.locks if handover.locks >= 0 else shared_memory("fastrouter-locks", 0)
-    context.caches = make_caches(options, handover.caches, context.locks)
-    context.signed_times = make_signed_times(options, handover.caches)
-    used = {cache.fd for cache in context.caches.values()}
-    if context.signed_times is not None:
-        used.add(context.signed_times.fd)
-    for fd in set(handover.caches.values()) - used:
-        os.close(fd)
-    takeover = None
-    if handover.is_there:
-        context.name, context.announced = handover.name, handover.announced
-    if handover.is_there and handover.format == FORMAT:
-        layout = Layout(handover.slots, handover.workers, handover.apps)
-        memory = SharedState(layout, handover.state)
-        configured = options.router.configured_nodes
-        takeover = Takeover(context.state, memory, configured, handover.configured)
-        if takeover.left_out:
-            log.error("%d nodes found no room in the table (subscription-max-nodes)", takeover.left_out)
-    elif not handover.is_there:
-        context.state.cells[Table.SILENT] = options.announcer.start_unsubscribed
-    mercy = 0.0 if handover.is_brutal else options.master.mercy
-    return Predecessors(handover.children, takeover, mercy, is_announced(options))
-
-
-def _handover(
-    context: Context, sockets: Sockets, handler: LogHandler, fifo: Fifo, fallback: dict[str, int]
-) -> Handover:
-    """What the next program gets at a reload."""
-    layout = context.state.layout
-    caches = {name: cache.fd for name, cache in context.caches.items()}
-    if context.signed_times is not None:
-        caches[SIGNED_TIMES] = context.signed_times.fd
-    return Handover(
-        format=FORMAT,
-        name=context.name,
-        sockets=sockets.bound,
-        given=sorted(sockets.given),
-        log=handler.fd,
-        access_log=context.access_log,
-        fifos=dict(fifo.descriptors),
-        active_fifo=fifo.active,
-        state=context.state.fd,
-        slots=layout.slots,
-        workers=layout.workers,
-        apps=layout.apps,
-        configured=context.options.router.configured_nodes,
-        announced=what_is_announced(context),
-        umask=context.umask,
-        caches=caches,
-        locks=context.locks,
-        command=context.command,
-        fallback=fallback,
-    )
-
-
-def _pipe() -> Pipe:
-    return Pipe(*os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC))
-
-
-def _layout(options: Options) -> Layout:
-    slots = options.router.configured_slots + options.subscription.max_nodes
-    return Layout(slots, options.router.processes)
-
-
 def _be_child(is_new: bool, context: Context, child: Child, parent: int) -> NoReturn:
     """What a forked process does until its end."""
     code, role = 1, child.role
@@ -356,12 +221,12 @@ def _be_child(is_new: bool, context: Context, child: Child, parent: int) -> NoRe
         set_title(f"fastrouter: {child.name}", master, master.procname)
         drop_privileges(*_identity(context.options, role), master.add_gid, master.cap)
         die_with_parent(parent)
-        for phase in _PHASES_OF_CHILDREN.get(role.name, ()):
+        for phase in _PHASES_OF_CHILDREN.get(role.kind, ()):
             run_hooks(context.options.hooks, phase)
         if role.runs_user_code:
             context.leave_to_user_code()
         is_first = is_new and not child.was_ready
-        code = role.run(context, child.index, partial(_is_child_ready, context, child, is_first))
+        code = role.run(child.index, partial(_is_child_ready, context, child, is_first))
     except HookError as error:
         log.error("%s: %s", child.name, error)
         code = BOOT_FAILURE
@@ -372,12 +237,12 @@ def _be_child(is_new: bool, context: Context, child: Child, parent: int) -> NoRe
         os._exit(code)
 
 
-_PHASES_OF_CHILDREN = {ROUTER: ["as-gateway"], APP: ["post-fork"]}
-"""Hooks before anything else is done, by role."""
+_PHASES_OF_CHILDREN = {Kind.GATEWAY: ["as-gateway"], Kind.APP: ["post-fork"]}
+"""Hooks before anything else is done."""
 
 
 def _is_child_ready(context: Context, child: Child, is_first: bool) -> None:
-    if child.role.name == APP:
+    if child.role.kind is Kind.APP:
         run_accepting_hooks(context.options.hooks, child.index, is_first)
     _report_ready(context)
 

@@ -1,13 +1,13 @@
-"""The kinds of children that a configuration asks for."""
+"""The roles of the children that a configuration asks for."""
 
+from collections.abc import Iterator
 from functools import partial
 
 from fastrouter.options import Options
-from master.child import Role
-from master.reloading.reload import SUBSCRIPTION_SERVER
-from master.supervisor import APP, ROUTERS
+from master.child import Kind, Role
 from workers.announcing.application import is_announced, run_announcer
 from workers.app.worker import run_app
+from workers.context import Context, Gateway
 from workers.gateways.fastrouter import FastrouterExchange
 from workers.routing.router import run_router
 from workers.stats_server import run_stats_server
@@ -16,56 +16,60 @@ from workers.table.subscription_server import run_subscription_server
 from workers.usercode.script import run_script
 from workers.zerg_server import run_zerg_server
 
-__all__ = ["ROUTER", "roles"]
+__all__ = ["GATEWAY_RANK", "roles"]
 
-ROUTER = "router worker"
-"""The role whose children route."""
+GATEWAY_RANK = 1
+"""The stop rank of the workers of gateways."""
 
 
-def roles(options: Options) -> list[Role]:
-    """The kinds of children, in the order in which they are forked.
+def roles(context: Context) -> list[Role]:
+    """The roles, in the order in which their children are forked.
 
-    They are stopped in this order: no more announcements, then no more requests to route, then those that
-    the application still has; the subscription server has to hear of failures until the end.
+    They are stopped by rank: no more announcements, then no more requests to route, then those that the
+    application still has; a subscription server has to hear of failures until the end.
     """
+    options = context.options
     found = []
-    if _runs("script", options):
-        found.append(Role("script", 1, run_script, numbered=False, stop_rank=2, runs_user_code=True))
-    router = options.router
-    if router.is_there:
-        names = named_slots(router)
-        if router.subscription_server or names:
-            found.append(Role(SUBSCRIPTION_SERVER, 1, run_subscription_server, numbered=False, stop_rank=3))
-        own = (router.uid, router.gid)
-        after = [SUBSCRIPTION_SERVER] if names or options.subscription.state else []
-        if router.use_cache is not None:
-            # What a script puts in a cache is to be there before the first request.
-            after += [role for role in ("script", APP) if _runs(role, options)]
-        found.append(
-            Role(
-                ROUTER,
-                router.processes,
-                partial(run_router, exchange=FastrouterExchange),
-                numbered=True,
-                stop_rank=ROUTERS,
-                after=tuple(after),
-                privileged_as=own,
-            )
-        )
-    if router.stats or router.prometheus:
-        found.append(Role("stats server", 1, run_stats_server, numbered=False, stop_rank=2))
+    if _runs(Kind.SCRIPT, options):
+        found.append(Role(Kind.SCRIPT, 1, partial(run_script, context), stop_rank=2))
+    for gateway in context.gateways:
+        found += _of_gateway(gateway)
     if options.app.is_served:
-        processes = options.app.processes
-        found.append(Role(APP, processes, run_app, numbered=True, stop_rank=2, runs_user_code=True))
-    sockets = options.sockets
-    if sockets.zerg_server or sockets.zergpool:
-        found.append(Role("zerg server", 1, run_zerg_server, numbered=False, stop_rank=0))
+        found.append(Role(Kind.APP, options.app.processes, partial(run_app, context), stop_rank=2))
+    if options.sockets.zerg_server or options.sockets.zergpool:
+        found.append(Role(Kind.ZERG_SERVER, 1, partial(run_zerg_server, context), stop_rank=0))
     if is_announced(options):
-        found.append(Role("announcer", 1, run_announcer, numbered=False, stop_rank=0, after=(APP,)))
+        run = partial(run_announcer, context)
+        found.append(Role(Kind.ANNOUNCER, 1, run, stop_rank=0, after=(Kind.APP,)))
     return found
 
 
-def _runs(role: str, options: Options) -> bool:
-    """Whether there is user code to run by a child of that role."""
-    has_code = options.app.is_there if role == APP else bool(options.app.wsgi_file or options.app.module)
-    return has_code and options.app.is_served is (role == APP)
+def _of_gateway(gateway: Gateway) -> Iterator[Role]:
+    options, program = gateway.options, gateway.context.options
+    if options.is_there:
+        names = named_slots(options)
+        if options.subscription_server or names:
+            run = partial(run_subscription_server, gateway)
+            yield Role(Kind.SUBSCRIPTION_SERVER, 1, run, stop_rank=3, gateway=gateway)
+        after = [Kind.SUBSCRIPTION_SERVER] if names or program.subscription.state else []
+        if options.use_cache is not None:
+            # What a script puts in a cache is to be there before the first request.
+            after += [kind for kind in (Kind.SCRIPT, Kind.APP) if _runs(kind, program)]
+        yield Role(
+            Kind.GATEWAY,
+            gateway.workers,
+            partial(run_router, gateway, exchange=FastrouterExchange),
+            stop_rank=GATEWAY_RANK,
+            gateway=gateway,
+            after=tuple(after),
+        )
+    if options.stats or options.prometheus:
+        run = partial(run_stats_server, gateway)
+        yield Role(Kind.STATS_SERVER, 1, run, stop_rank=2, gateway=gateway)
+
+
+def _runs(kind: Kind, options: Options) -> bool:
+    """Whether there is user code to run by a child of that kind."""
+    app = options.app
+    has_code = app.is_there if kind is Kind.APP else bool(app.wsgi_file or app.module)
+    return has_code and app.is_served is (kind is Kind.APP)

@@ -7,8 +7,8 @@ import psutil
 
 from fastrouter.memory.cells import App, Table, Worker
 from fastrouter.wire.announcement import Reason
-from master.child import Child
-from workers.context import Context
+from master.child import Child, Kind
+from workers.context import Context, Gateway
 
 __all__ = ["log_figures"]
 
@@ -17,22 +17,33 @@ log = logging.getLogger("fastrouter")
 
 def log_figures(children: Iterable[Child], context: Context) -> None:
     """One line a child: its process, as the kernel sees it, and its work, as it counts it."""
-    cells = context.state.cells
+    for gateway in context.gateways:
+        _log_gateway(gateway)
+    _log_children(children, context)
+
+
+def _log_gateway(gateway: Gateway) -> None:
+    cells = gateway.state.cells
     refused = {reason.name.lower(): cells[Table.REFUSED + reason] for reason in Reason}
     why = ", ".join(f"{count} {name}" for name, count in refused.items() if count)
     log.info(
-        "figures: %d announcements accepted, %d refused%s",
+        "figures: %s: %d announcements accepted, %d refused%s",
+        gateway.prefix,
         cells[Table.ACCEPTED],
         sum(refused.values()),
         f" ({why})" if why else "",
     )
-    retired = context.state.worker_cells(context.state.layout.workers)
+    retired = gateway.state.worker_cells(gateway.state.layout.workers)
     if retired[Worker.ACCEPTED]:
         log.info(
-            "figures: router workers before the last reload: %d accepted, %d errors",
+            "figures: %s workers before the last reload: %d accepted, %d errors",
+            gateway.prefix,
             retired[Worker.ACCEPTED],
             retired[Worker.ERRORS],
         )
+
+
+def _log_children(children: Iterable[Child], context: Context) -> None:
     for child in children:
         if not child.is_alive:
             log.info("figures: %s is %s", child.name, child.state.value)
@@ -57,11 +68,11 @@ def log_figures(children: Iterable[Child], context: Context) -> None:
 
 
 def _work(child: Child, context: Context) -> str:
-    if child.role.name == "router worker":
-        cells = context.state.worker_cells(child.index)
+    if child.role.kind is Kind.GATEWAY and child.role.gateway is not None:
+        cells = child.role.gateway.state.worker_cells(child.index)
         accepted, sessions, errors = cells[Worker.ACCEPTED], cells[Worker.SESSIONS], cells[Worker.ERRORS]
         return f", {accepted} accepted, {sessions} open, {errors} errors"
-    if child.role.name == "app worker":
+    if child.role.kind is Kind.APP:
         threads = context.options.app.threads
         first = child.index * threads
         served = sum(context.apps.cells(thread)[App.REQUESTS] for thread in range(first, first + threads))

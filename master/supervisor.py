@@ -12,38 +12,32 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
-from fastrouter.memory.cells import Table
 from fastrouter.memory.shared import read_whole
 from fastrouter.options.hook import parse_touch_hook
-from master.child import Child, Role
+from master.child import Child, Kind
 from master.children import HANDLED, BeChild, Children
 from master.control.hooks import HookError, run_touch_hook
 from master.control.touch import Touched
 from master.harakiri import Harakiri
 from master.reloading.handover import Handover
 from master.reloading.predecessors import Predecessors
-from master.reloading.reload import SUBSCRIPTION_SERVER, Reload
+from master.reloading.reload import Reload
+from master.roles import GATEWAY_RANK, roles
 from master.statistics_log import log_figures
 from master.surroundings import Surroundings
 from master.system.systemd import Systemd
 from workers.context import Context
 from workers.process import BOOT_FAILURE
 
-__all__ = ["APP", "PID", "ROUTERS", "Supervisor"]
+__all__ = ["PID", "Supervisor"]
 
 log = logging.getLogger("fastrouter")
 
 PID = struct.Struct("<q")
 """What a child writes into the ready pipe."""
-
-APP = "app worker"
-"""The role whose children serve the local application."""
-
-ROUTERS = 1
-"""The stop rank of the router workers."""
 
 _BACKLOG_TIME = 1.0
 """Seconds that router workers have to take what waits in the backlogs when they are stopped."""
@@ -67,12 +61,12 @@ class Supervisor:
     def __init__(
         self,
         context: Context,
-        roles: Sequence[Role],
         be_child: BeChild,
         former: Predecessors,
         surroundings: Surroundings,
     ) -> None:
         """former are the children of the program before a reload."""
+        found = roles(context)
         self._context = context
         self._predecessors = former
         self._on_ready = surroundings.on_ready
@@ -81,7 +75,7 @@ class Supervisor:
         self._fifo = surroundings.fifo
         self._log_handler = surroundings.log
         self._write_pidfile = surroundings.write_pidfile
-        self._children = Children(context, roles, be_child, self._leave)
+        self._children = Children(context, found, be_child, self._leave)
         self._harakiri = Harakiri(context)
         self._systemd = Systemd(os.environ)
         self._reload = Reload(
@@ -94,7 +88,7 @@ class Supervisor:
         )
         self._touched = self._watched_files()
         self._commands = self._known_commands()
-        self._waits_for_table = any(SUBSCRIPTION_SERVER in role.after for role in roles)
+        self._waits_for_table = any(Kind.SUBSCRIPTION_SERVER in role.after for role in found)
         self._begin()
 
     def _begin(self) -> None:
@@ -108,9 +102,8 @@ class Supervisor:
         """Of the roles that are being stopped."""
         self._deadline = float("inf")
         self._born = time.monotonic()
-        self._wanted = self._context.options.router.processes
-        self._processes = 0
-        """Router workers that a reload is to make, 0 for as many as are configured then."""
+        self._more = self._context.more_workers
+        """Workers of each gateway beside those that are configured; less than none for fewer."""
         self._is_brutal = False
         """The reload that is under way gives no mercy."""
         self._selector = selectors.DefaultSelector()
@@ -153,7 +146,7 @@ class Supervisor:
             "s": self._log_figures,
             "S": self._silence_or_not,
             "w": self._reload_app,
-            "W": lambda: self._children.replace(APP, signal.SIGINT),
+            "W": lambda: self._children.replace(Kind.APP, signal.SIGINT),
         }
 
     def run(self) -> int:
@@ -168,7 +161,8 @@ class Supervisor:
             now = time.monotonic()
             if self._stop_signal is None:
                 if not self._reload.is_going_back:
-                    self._children.start_due(now, SUBSCRIPTION_SERVER if self._is_the_table_kept() else "")
+                    kept = self._is_the_table_kept()
+                    self._children.start_due(now, Kind.SUBSCRIPTION_SERVER if kept else None)
                 self._touched.look()
                 self._children.go_on()
                 self._reload.go_on()
@@ -215,11 +209,11 @@ class Supervisor:
         self._children.are_ready({pid for (pid,) in PID.iter_unpack(data)})
         now = time.monotonic()
         if self._predecessors.are_serving and all(
-            child.was_ready or (child.role.name == SUBSCRIPTION_SERVER and not self._waits_for_table)
+            child.was_ready or (child.role.kind is Kind.SUBSCRIPTION_SERVER and not self._waits_for_table)
             for child in self._children
         ):
             # Requests are sent to the former application until the table names the new one.
-            self._predecessors.replace(now, but=APP)
+            self._predecessors.replace(now, but=Kind.APP.value)
         if not self._all_ready and self._children.are_all_ready:
             self._all_ready = True
             self._reload.let_go_of_fallback()
@@ -266,35 +260,33 @@ class Supervisor:
         log_figures(self._children, self._context)
 
     def _more_workers(self) -> None:
-        self._begin_reload(self._wanted + 1)
+        self._begin_reload(self._more + 1)
 
     def _less_workers(self) -> None:
-        self._begin_reload(max(self._wanted - 1, 1))
+        self._begin_reload(self._more - 1)
 
     def _reload_app(self) -> None:
-        self._children.replace(APP, signal.SIGTERM)
+        self._children.replace(Kind.APP, signal.SIGTERM)
 
     def _chain_reload_app(self) -> None:
-        self._children.replace_in_turn(APP)
+        self._children.replace_in_turn(Kind.APP)
 
     def _pause_or_resume(self) -> None:
-        log.info("paused" if self._toggle(Table.PAUSED) else "resumed")
+        program = self._context.program
+        program.is_paused = not program.is_paused
+        log.info("paused" if program.is_paused else "resumed")
 
     def _silence_or_not(self) -> None:
-        log.info("subscriptions %s", "blocked" if self._toggle(Table.SILENT) else "re-enabled")
+        program = self._context.program
+        program.is_silent = not program.is_silent
+        log.info("subscriptions %s", "blocked" if program.is_silent else "re-enabled")
 
-    def _toggle(self, cell: int) -> bool:
-        """All children look at these once a second."""
-        cells = self._context.state.cells
-        cells[cell] = not cells[cell]
-        return bool(cells[cell])
-
-    def _begin_reload(self, processes: int = 0, is_brutal: bool = False) -> None:
-        """With so many router workers; 0 for as many as are configured."""
+    def _begin_reload(self, more_workers: int = 0, is_brutal: bool = False) -> None:
+        """With so many workers of each gateway more than are configured."""
         if self._stop_signal is None:
-            self._processes = processes
+            most = max((gateway.options.processes for gateway in self._context.gateways), default=1)
+            self._more = max(more_workers, 1 - most)
             self._is_brutal = is_brutal
-            self._wanted = processes or self._context.options.router.processes
             self._reload.begin()
 
     def _are_signals_waiting(self) -> bool:
@@ -304,7 +296,7 @@ class Supervisor:
         """What the next program gets."""
         self._predecessors.catch_up()
         handover = self._handover()
-        handover.processes = self._processes
+        handover.more_workers = self._more
         handover.is_brutal = self._is_brutal
         handover.children = {str(child.pid): child.role.name for child in self._children if child.is_alive}
         handover.children |= self._predecessors.roles
@@ -372,7 +364,7 @@ class Supervisor:
                 return bool(self._predecessors.roles)
             self._rank += 1
             self._children.signal(self._stop_signal, self._rank)
-            if self._rank == ROUTERS:
+            if self._rank == GATEWAY_RANK:
                 self._refuse_at = time.monotonic() + _BACKLOG_TIME
         if time.monotonic() >= self._refuse_at:
             self._refuse_at = float("inf")
@@ -380,9 +372,10 @@ class Supervisor:
         return True
 
     def _refuse_connections(self) -> None:
-        """No router worker will accept again: who connects now shall know, and go elsewhere."""
+        """No gateway will accept again: who connects now shall know, and go elsewhere."""
         used_by_app = {listener.name for listener in self._context.app_listeners}
-        for listener in self._context.router_listeners:
+        listeners = [one for gateway in self._context.gateways for one in gateway.listeners]
+        for listener in listeners:
             if not listener.inherited and listener.name not in used_by_app:
                 try:
                     listener.socket.shutdown(socket.SHUT_RD)

@@ -129,7 +129,7 @@ def churn(trial: Trial, seconds: float) -> None:
 
 def kill_a_worker(master: psutil.Process, address: str) -> int:
     """The first one; the others live as long as the trial. Returns the connections of clients that it had."""
-    (worker,) = [child for child in master.children() if title(child).endswith("router worker 1")]
+    (worker,) = [child for child in master.children() if title(child).endswith("fastrouter worker 1")]
     worker.send_signal(signal.SIGSTOP)
     connections = worker.net_connections("tcp")
     inside = sum(one.laddr == dial(address) and one.status != psutil.CONN_LISTEN for one in connections)

@@ -21,7 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 from fastrouter.statistics.census import Census
 from fastrouter.statistics.document import snapshot
 from fastrouter.statistics.prometheus import CONTENT_TYPE, metrics
-from workers.context import Context, Listener
+from workers.context import Gateway, Listener
 from workers.loop import Event, Loop
 
 __all__ = ["run_stats_server"]
@@ -54,10 +54,10 @@ _Report = Callable[[int | None], Iterator[str]]
 """Tells of so many nodes, or of as many as it does when nobody says."""
 
 
-def run_stats_server(context: Context, index: int, ready: Callable[[], None]) -> int:
+def run_stats_server(gateway: Gateway, index: int, ready: Callable[[], None]) -> int:
     """Answer until told to stop. Returns the exit code."""
     os.nice(_NICE)
-    server = StatsServer(context)
+    server = StatsServer(gateway)
     server.loop.handle_signals({signal.SIGTERM: server.stop, signal.SIGINT: server.stop})
     ready()
     server.loop.run()
@@ -80,16 +80,16 @@ class _Reader:
 class StatsServer:
     """Tells the figures to who connects, over HTTP to who asks."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, gateway: Gateway) -> None:
         self.loop = Loop(self._tick)
-        self._context = context
-        self._patience = context.options.sockets.socket_timeout
-        self._census = Census(context.state, context.options.router.configured_slots)
+        self._gateway = gateway
+        self._patience = gateway.context.options.sockets.socket_timeout
+        self._census = Census(gateway.state, gateway.options.configured_slots)
         self._readers: dict[int, _Reader] = {}
         """By descriptor."""
-        for listener in context.stats_listeners:
-            self._answer(listener, self._json, context.options.figures.http)
-        for listener in context.prometheus_listeners:
+        for listener in gateway.stats_listeners:
+            self._answer(listener, self._json, gateway.context.options.figures.http)
+        for listener in gateway.prometheus_listeners:
             self._answer(listener, self._prometheus, True)
 
     def stop(self) -> None:
@@ -205,18 +205,18 @@ class StatsServer:
                 self._close(fd)
 
     def _snapshot(self, most: int) -> dict[str, Any]:
-        context = self._context
-        listeners = (*context.router_listeners, *context.subscription_listeners)
+        gateway = self._gateway
+        listeners = (*gateway.listeners, *gateway.subscription_listeners)
         return snapshot(
-            context.state,
+            gateway.state,
             [listener.name for listener in listeners],
             self._census,
-            context.options.router.configured_nodes,
+            gateway.options.configured_nodes,
             most,
         )
 
     def _json(self, wanted: int | None) -> Iterator[str]:
-        options = self._context.options.figures
+        options = self._gateway.context.options.figures
         figures = self._snapshot(_JSON_NODES if wanted is None else wanted)
         if options.http:
             yield _HTTP.format("application/json")
@@ -225,7 +225,7 @@ class StatsServer:
     def _prometheus(self, wanted: int | None) -> Iterator[str]:
         most = _PROMETHEUS_NODES if wanted is None else wanted
         yield _HTTP.format(CONTENT_TYPE)
-        yield from metrics(self._snapshot(most), self._context.state, self._census.first(most))
+        yield from metrics(self._snapshot(most), self._gateway.state, self._census.first(most))
 
 
 def _wanted(request: bytes) -> int | None:

@@ -179,6 +179,8 @@ class Layout:
     workers: int
     apps: int = 0
     """Threads of app workers whose cells are in between; since they have memory of their own, none."""
+    keys: int = UNSERVED
+    """Keys without a node that are remembered for each worker."""
 
     @property
     def rows(self) -> int:
@@ -216,7 +218,7 @@ class Layout:
     @property
     def records_at(self) -> int:
         """In bytes."""
-        return 8 * (self.unserved_at + self.workers * UNSERVED * Unserved.END)
+        return 8 * (self.unserved_at + self.workers * self.keys * Unserved.END)
 
     @property
     def keys_at(self) -> int:
@@ -226,7 +228,7 @@ class Layout:
     @property
     def size(self) -> int:
         """In bytes. Pages that are never touched cost nothing."""
-        return self.keys_at + 2 * _KEY_HALF * UNSERVED * self.workers
+        return self.keys_at + 2 * _KEY_HALF * self.keys * self.workers
 
 
 _NO_TIMES = memoryview(bytes(8 * HISTOGRAMS)).cast("Q")

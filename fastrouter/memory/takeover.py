@@ -1,12 +1,18 @@
 """Taking over the memory of the program before a reload: its table, and its counts."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from fastrouter.memory.cells import COUNTERS, HISTOGRAMS, Counter, Slot, Table, Worker
 from fastrouter.memory.outcomes import ERRORS, error_cell
-from fastrouter.memory.shared import NodeRecord, SharedState
+from fastrouter.memory.shared import FORMAT, Layout, NodeRecord, SharedState
 
-__all__ = ["Takeover"]
+__all__ = ["KNOWN_FORMATS", "Takeover", "former_memory"]
+
+_WITHOUT_KEYS = 3
+
+KNOWN_FORMATS = (_WITHOUT_KEYS, FORMAT)
+"""Formats of memory that can be taken over."""
 
 _COUNTED = (
     *(Counter.REQUESTS, Counter.RX, Counter.TX, Counter.ACTIVE),
@@ -97,6 +103,16 @@ class Takeover:
         for cell in range(Slot.LAST_ANNOUNCED, Slot.END):
             at = self._former.slot_cell(former_slot, cell)
             self._state.cells[self._state.slot_cell(slot, cell)] = self._former.cells[at]
+
+
+def former_memory(format: int, layout: Layout, fd: int) -> SharedState | None:
+    """The memory of a former program, which has slots, workers and apps in its layout. None if it is unknown.
+
+    Format 3, of version 0.1.0 in its early days, remembers no keys without a node.
+    """
+    if format not in KNOWN_FORMATS:
+        return None
+    return SharedState(replace(layout, keys=0) if format == _WITHOUT_KEYS else layout, fd)
 
 
 def _same(former: Sequence[str], now: Sequence[str]) -> dict[int, int]:

@@ -81,6 +81,11 @@ class Options:
     files: list[str] = field(default_factory=list)
     """The configuration files read, in order."""
 
+    @property
+    def gateways(self) -> tuple[RouterOptions, ...]:
+        """The options of the gateways that are asked for."""
+        return (self.router,) if self.router.is_wanted else ()
+
     def groups(self) -> tuple[Group, ...]:
         return (
             self.router,

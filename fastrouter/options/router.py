@@ -251,6 +251,11 @@ class RouterOptions(Group):
         return bool(self.addresses or self.zerg)
 
     @property
+    def is_wanted(self) -> bool:
+        """Whether there is anything to do: to route, or only to report that nothing is routed."""
+        return self.is_there or bool(self.stats or self.prometheus)
+
+    @property
     def configured_nodes(self) -> list[str]:
         """Addresses of nodes that are not announced; theirs are the first slots of shared memory."""
         return [*self.to, *self.fallback]

@@ -16,7 +16,7 @@ import psutil
 from fastrouter.config.dialect.pairs import ConfigError
 from fastrouter.memory.cells import Counter, Slot, Table
 from fastrouter.memory.shared import NodeRecord, SharedState
-from fastrouter.options import ExplainOptions, Options
+from fastrouter.options import ExplainOptions, Options, RouterOptions
 from fastrouter.routing.balance import ALGORITHMS
 from fastrouter.routing.counters import NodeCounters
 from fastrouter.routing.forwarders import Forwarder
@@ -64,17 +64,18 @@ class Explanation:
     def __init__(self, live: Live, asked: ExplainOptions, url: str) -> None:
         """Raises LoadError when a mapping function is to be called and is not there."""
         self._live = live
-        self._context = live.context
-        self._options: Options = live.context.options
-        self._state: SharedState = live.context.state
+        self._gateway = live.gateway
+        self._router: RouterOptions = live.gateway.options
+        self._program: Options = live.context.options
+        self._state: SharedState = live.gateway.state
         self._asked = asked
         url = str(re.split("[?#]", url.partition("://")[2] or url)[0])
         self._host, slash, path = url.partition("/")
         self._path = unquote(slash + path, errors="surrogateescape") or "/"
         self._remote = to_bytes(asked.client)
         self._counters = NodeCounters(self._state, 0)
-        self._health = Health(self._state, self._counters, self._options.router.max_fails)
-        balancing = make_balancing(self._context, 0, self._counters, self._health)
+        self._health = Health(self._state, self._counters, self._router.max_fails)
+        balancing = make_balancing(self._gateway, 0, self._counters, self._health)
         self._routes = Routes(self._state, balancing)
         self._shared = [name for name in live.sockets if name in live.app_sockets]
         """Addresses where the router and the local application both accept."""
@@ -84,7 +85,7 @@ class Explanation:
         """The address of the node that would get it."""
         self._takers: list[Node] = []
         """All that would take it."""
-        self._fallback = make_fallback(self._context, self._routes, balancing)
+        self._fallback = make_fallback(self._gateway, self._routes, balancing)
         self._forwarder = self._make_forwarder(balancing)
         self._routes.read_all()
 
@@ -107,38 +108,38 @@ class Explanation:
         if self._fallback:
             addresses = ", ".join(node.address for node in self._fallback)
             when = "when one of these fails" if candidates else "when a node fails"
-            if self._options.router.fallback_on_no_key:
+            if self._router.fallback_on_no_key:
                 when += ", or the key has no node"
             yield _line("fallback", f"{addresses} {when}")
         yield _line("outcome", self._outcome(key, candidates))
 
     def _key(self) -> bytes:
-        router = self._options.router
+        router = self._router
         if router.force_key:
             return to_bytes(router.force_key)
         key = to_bytes(self._asked.key or self._host)
         key = b"" if len(key) > MAX_KEY else key
-        segments = self._options.subscription.mountpoints if router.subscription_server else 0
+        segments = self._program.subscription.mountpoints if router.subscription_server else 0
         return with_mountpoint(key, to_bytes(self._path), segments) if segments and key else key
 
     def _about_the_key(self, key: bytes) -> Iterator[str]:
-        if self._options.router.force_key:
+        if self._router.force_key:
             why = "fastrouter-force-key"
         elif not key:
             why = f"a name of more than {MAX_KEY} bytes is none"
         else:
             why = "UWSGI_FASTROUTER_KEY" if self._asked.key else "HTTP_HOST"
             if b"/" in key:
-                why += f", with {self._options.subscription.mountpoints} segments of the path"
+                why += f", with {self._program.subscription.mountpoints} segments of the path"
         yield _line("key", f"{printable(to_text(key)) or '(none)'} ({why})")
 
     def _about_the_forwarder(self) -> Iterator[str]:
-        router = self._options.router
+        router = self._router
         field = next(iter(router.forwarders), "")
         if not field:
             yield _line("forwarder", "none is configured")
             return
-        name = f"fastrouter-{field.replace('_', '-')}"
+        name = f"{router.PREFIX}-{field.replace('_', '-')}"
         value = getattr(router, field)
         if field == "use_code_string":
             value = f"{value.function}() of {value.script}"
@@ -147,13 +148,13 @@ class Explanation:
 
     def _make_forwarder(self, balancing: Balancing) -> Forwarder | None:
         """None when that would run the user's code, and nobody has asked for that."""
-        router = self._options.router
+        router = self._router
         used = next(iter(router.forwarders), "")
         if used == "use_code_string" and not self._asked.call:
             return None
         if used == "use_socket":
-            _lend_listeners(self._context, self._live.app_sockets)
-        return make_forwarder(self._context, 0, self._routes, balancing, self._fallback)
+            _lend_listeners(self._live.context, self._live.app_sockets)
+        return make_forwarder(self._gateway, 0, self._routes, balancing, self._fallback)
 
     def _candidates(self, key: bytes) -> Iterator[Node]:
         if self._forwarder is not None:
@@ -169,7 +170,7 @@ class Explanation:
                 why = "no node of it is left" if is_left else "nobody has announced it, or all have gone"
                 yield _line("looked up", f"{name}: {why}")
                 continue
-            algorithm = _algorithm(self._options, pool.nodes[0])
+            algorithm = _algorithm(self._program, pool.nodes[0])
             yield _line("looked up", f"{name}: a pool of {len(pool.nodes)}, balanced by {algorithm}")
             return
 
@@ -193,7 +194,7 @@ class Explanation:
             said.append(f"weight {record.traits.weight}")
         if record.traits.backup:
             said.append(f"backup level {record.traits.backup}")
-        if node.takes_clients and not self._context.options.sockets.no_fd_passing:
+        if node.takes_clients and not self._program.sockets.no_fd_passing:
             said.append("takes clients")
         if node.keeps:
             said.append("keeps connections")
@@ -230,8 +231,8 @@ class Explanation:
                     "" if said else "left out", f"{to_text(record.address)}: {self._why_out(slot, record)}"
                 )
                 said += 1
-        if next(iter(self._options.router.forwarders), "") == "to":
-            for slot, address in enumerate(self._options.router.to):
+        if next(iter(self._router.forwarders), "") == "to":
+            for slot, address in enumerate(self._router.to):
                 if slot not in slots:
                     seconds = (time.monotonic_ns() - self._cell(slot, Slot.MARK)) / _SECOND
                     why = f"could not be reached {seconds:.0f} s ago (fastrouter-gracetime)"
@@ -246,7 +247,7 @@ class Explanation:
         return "a pool that was looked up before has nodes"
 
     def _records(self) -> Iterator[tuple[int, NodeRecord]]:
-        first = self._options.router.configured_slots
+        first = self._router.configured_slots
         for slot in range(first, self._state.cells[Table.SLOTS_USED]):
             record = self._state.read(slot)
             if record is not None:
@@ -256,43 +257,43 @@ class Explanation:
         return int(self._state.cells[self._state.slot_cell(slot, cell)])
 
     def _outcome(self, key: bytes, candidates: Sequence[Node]) -> str:
-        if self._state.cells[Table.PAUSED]:
+        if self._live.context.program.is_paused:
             return "waits: the router is paused"
         if self._forwarder is None:
             self.code = WRONG_USAGE
             return "only the function can tell"
-        if self._options.router.cheap and self._forwarder.is_empty:
+        if self._router.cheap and self._forwarder.is_empty:
             if self._shared:
                 self.code = 0
                 return "goes to the local application: the router has no node at all, and does not accept"
             return "waits in the backlog: the router is cheap, since it has no node at all"
         if self.goes:
             self.code = 0
-            return f"goes to {self.goes}{_in_turn(self._options, self._takers)}"
+            return f"goes to {self.goes}{self._in_turn()}"
         if candidates:
-            seconds = self._options.router.queue_timeout
+            seconds = self._router.queue_timeout
             return f"waits for room for {seconds} s at most, then is {self._ends(503)}"
         if self._forwarder.knows(key):
             return f"{self._ends(503)}: no node of it is left"
         return f"{self._ends(404)}: there is no node for this key"
 
+    def _in_turn(self) -> str:
+        """What is added where the next request may go elsewhere."""
+        first = self._takers[0]
+        level = [node for node in self._takers if node.backup == first.backup]
+        if len(level) < 2:
+            return ""
+        if self._router.subscription_server:
+            algorithm = _algorithm(self._program, first)
+            if algorithm == "iphash":
+                return ", and so do all of this client's"
+            if algorithm in ("lrc", "wlrc"):
+                return f", which has the least to do of these {len(level)}"
+        return f" or another of these {len(level)}: each router worker has its own turn"
+
     def _ends(self, status: int) -> str:
         """What becomes of a request that no node gets."""
-        return f"answered with {status}" if self._options.router.answer_errors else "closed"
-
-
-def _in_turn(options: Options, takers: Sequence[Node]) -> str:
-    """What is added where the next request may go elsewhere."""
-    level = [node for node in takers if node.backup == takers[0].backup]
-    if len(level) < 2:
-        return ""
-    if options.router.subscription_server:
-        algorithm = _algorithm(options, takers[0])
-        if algorithm == "iphash":
-            return ", and so do all of this client's"
-        if algorithm in ("lrc", "wlrc"):
-            return f", which has the least to do of these {len(level)}"
-    return f" or another of these {len(level)}: each router worker has its own turn"
+        return f"answered with {status}" if self._router.answer_errors else "closed"
 
 
 def _algorithm(options: Options, node: Node) -> str:

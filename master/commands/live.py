@@ -7,7 +7,7 @@ The master keeps a small file in memory that says what its other memory is. Whoe
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -16,10 +16,12 @@ import psutil
 from fastrouter import __version__
 from fastrouter.cache.store import Cache
 from fastrouter.memory.memfd import sealed_copy
+from fastrouter.memory.program import ProgramCells
 from fastrouter.memory.shared import FORMAT, Layout, SharedState
+from fastrouter.options import RouterOptions
 from fastrouter.options.transfer import options_from
 from fastrouter.text import printable
-from workers.context import Context
+from workers.context import Context, Gateway
 
 __all__ = ["Live", "LiveError", "attach", "publish"]
 
@@ -45,10 +47,14 @@ class Live:
     """Those of the local application."""
     context: Context
     """With private views of its memory; there are no listeners."""
+    gateway: Gateway
+    """The one that is looked at."""
 
     def close(self) -> None:
         """Give the views back."""
-        self.context.state.close()
+        self.context.program.close()
+        for gateway in self.context.gateways:
+            gateway.state.close()
         for cache in self.context.caches.values():
             os.close(cache.fd)
 
@@ -64,10 +70,9 @@ def publish(context: Context) -> int:
             "pid": os.getpid(),
             "version": __version__,
             "format": FORMAT,
-            "state": context.state.fd,
-            "layout": asdict(context.state.layout),
+            "program": context.program.fd,
+            "gateways": {gateway.prefix: _said_of(gateway) for gateway in context.gateways},
             "caches": {name: cache.fd for name, cache in context.caches.items()},
-            "sockets": [one.name for one in (*context.router_listeners, *context.subscription_listeners)],
             "app_sockets": [one.name for one in context.app_listeners],
             "own_nodes": list(context.own_nodes),
             "options": asdict(options),
@@ -77,14 +82,26 @@ def publish(context: Context) -> int:
     return sealed_copy(_NAME, text.encode("utf-8", "surrogateescape"))
 
 
-def attach(pid: int = 0) -> Live:
-    """Look into the router with that master's pid, or into the only one. Raises LiveError."""
+def _said_of(gateway: Gateway) -> dict[str, Any]:
+    return {
+        "state": gateway.state.fd,
+        "layout": asdict(gateway.state.layout),
+        "workers": gateway.workers,
+        "sockets": [one.name for one in (*gateway.listeners, *gateway.subscription_listeners)],
+    }
+
+
+def attach(pid: int = 0, prefix: str = "") -> Live:
+    """Look into a router of the master with that pid, or of the only one: that of a prefix, or the only one.
+
+    Raises LiveError.
+    """
     one = _chosen(pid)
     try:
-        if one["format"] != FORMAT:
+        if one["format"] != FORMAT or "gateways" not in one:
             version = printable(str(one["version"]))
             raise LiveError(f"fastrouter {version} runs with pid {one['pid']}; this is {__version__}")
-        return _attach(one)
+        return _attach(one, prefix)
     except _RUBBISH as error:
         raise LiveError(
             f"what pid {one['pid']} ({_user(one['pid'])}) says of itself is wrong: {error!r}"
@@ -113,8 +130,8 @@ def _chosen(pid: int) -> dict[str, Any]:
 def _routes(said: dict[str, Any]) -> bool:
     """Whether it routes at all. Who does not say is taken for a router, so that what is wrong is told."""
     try:
-        router = said["options"]["router"]
-        return bool(router["addresses"] or router["zerg"])
+        options = options_from(said["options"])
+        return any(gateway.is_there for gateway in options.gateways)
     except _RUBBISH:
         return True
 
@@ -144,23 +161,45 @@ def _published(pid: int) -> Iterator[dict[str, Any]]:
             continue  # it has gone, or is none of ours to look at, or no router
 
 
-def _attach(said: dict[str, Any]) -> Live:
+def _attach(said: dict[str, Any], prefix: str) -> Live:
     options = options_from(said["options"])
     pid = said["pid"]
     try:
-        state = SharedState(Layout(**said["layout"]), _open(pid, said["state"]), private=True)
+        program = ProgramCells(_open(pid, said["program"]), private=True)
         own_nodes = frozenset(said.get("own_nodes", ()))  # a router from before an upgrade may not say so
-        context = Context(options, state, own_nodes=own_nodes)
+        context = Context(options, program, own_nodes=own_nodes)
+        for of_one in options.gateways:
+            context.gateways.append(_gateway(context, of_one, pid, said["gateways"][of_one.PREFIX]))
+        readers = sum(gateway.workers for gateway in context.gateways)
         for definition in options.cache.definitions():
             fd = _open(pid, said["caches"][definition.name])
-            cache = Cache(replace(definition, store=""), options.router.processes, fd, private=True)
+            cache = Cache(replace(definition, store=""), readers, fd, private=True)
             context.caches[definition.name] = cache
     except OSError as error:
         raise LiveError(f"cannot look into the router with pid {pid}: {error}") from None
-    sockets, app_sockets = (
-        [printable(str(name)) for name in said[what]] for what in ("sockets", "app_sockets")
-    )
-    return Live(pid, printable(str(said["version"])), _user(pid), sockets, app_sockets, context)
+    gateway = _wanted(context, pid, prefix)
+    sockets = _printable(said["gateways"][gateway.prefix]["sockets"])
+    app_sockets = _printable(said["app_sockets"])
+    return Live(pid, printable(str(said["version"])), _user(pid), sockets, app_sockets, context, gateway)
+
+
+def _gateway(context: Context, options: RouterOptions, pid: int, said: dict[str, Any]) -> Gateway:
+    state = SharedState(Layout(**said["layout"]), _open(pid, said["state"]), private=True)
+    return Gateway(context, options, state, int(said["workers"]))
+
+
+def _wanted(context: Context, pid: int, prefix: str) -> Gateway:
+    """The gateway of that prefix, or the only one. Raises LiveError."""
+    there_are = {gateway.prefix: gateway for gateway in context.gateways}
+    if prefix and prefix not in there_are:
+        raise LiveError(f"fastrouter-master {pid} has no {prefix}, only {', '.join(there_are)}")
+    if not prefix and len(there_are) > 1:
+        raise LiveError(f"there are several; say which with --router: {', '.join(there_are)}")
+    return there_are[prefix] if prefix else next(iter(there_are.values()))
+
+
+def _printable(names: Sequence[object]) -> list[str]:
+    return [printable(str(name)) for name in names]
 
 
 def _open(pid: int, fd: int) -> int:

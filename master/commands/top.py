@@ -59,7 +59,7 @@ def _local(pid: int) -> Callable[[], Figures]:
 
     def look() -> Figures:
         live = attach(pid)  # anew: a reload makes other memory
-        state, router = live.context.state, live.context.options.router
+        state, router = live.gateway.state, live.gateway.options
         census = Census(state, router.configured_slots)
         figures = snapshot(state, live.sockets, census, router.configured_nodes, sys.maxsize)
         figures["subscriptions"] = list(figures["subscriptions"])

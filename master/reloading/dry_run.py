@@ -56,8 +56,9 @@ def _load_user_code(options: Options) -> int:
     try:
         if options.app.is_served and options.app.is_there:
             load_application(options.app)
-        if options.router.use_code_string is not None:
-            load_mapping(options.router.use_code_string, options.app)
+        for gateway in options.gateways:
+            if gateway.use_code_string is not None:
+                load_mapping(gateway.use_code_string, options.app)
     except LoadError as error:
         print(f"fastrouter-master: {error}", file=sys.stderr)
         return 1
@@ -69,7 +70,9 @@ def _load_user_code(options: Options) -> int:
 
 def _check_files(options: Options, handover: Handover, log_path: str) -> None:
     """Raises OSError for what could not be opened. Files that are open already may do in place of others."""
-    for path, former in ((log_path, handover.log), (options.router.log, handover.access_log)):
+    formers = {prefix: former.access_log for prefix, former in handover.gateways.items()}
+    access_logs = [(gateway.log, formers.get(gateway.PREFIX, -1)) for gateway in options.gateways]
+    for path, former in ((log_path, handover.log), *access_logs):
         try:
             if path:
                 os.close(open_log(path))

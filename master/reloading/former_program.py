@@ -78,9 +78,9 @@ def run_again(
         {name: fd for name, fd in found.items() if is_there(fd)}
         for found in (handover.caches, handover.fifos)
     )
-    handover.log, handover.access_log, handover.locks = (
-        fd if is_there(fd) else -1 for fd in (handover.log, handover.access_log, handover.locks)
-    )
+    handover.log, handover.locks = (fd if is_there(fd) else -1 for fd in (handover.log, handover.locks))
+    for gateway in handover.gateways.values():
+        gateway.access_log = gateway.access_log if is_there(gateway.access_log) else -1
     handover.keep_open()
     os.set_inheritable(code, True)
     flags = {"-P": None, **dict.fromkeys(subprocess._args_from_interpreter_flags())}  # type: ignore[attr-defined]

@@ -9,12 +9,13 @@ import json
 import os
 from collections.abc import Mapping, MutableMapping
 from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
 from fastrouter.memory.memfd import read_sealed, seal
 from fastrouter.options import Options
 from fastrouter.options.transfer import decode_options, encode_options
 
-__all__ = ["Handover", "HandoverError"]
+__all__ = ["GatewayHandover", "Handover", "HandoverError"]
 
 _VARIABLE = "FASTROUTER_HERITAGE"
 
@@ -27,26 +28,45 @@ class HandoverError(Exception):
 
 
 @dataclass(slots=True)
-class Handover:
-    """Everything that outlives a reload."""
+class GatewayHandover:
+    """What one gateway leaves to its successor."""
 
-    dry_run: bool = False
-    """It is not handed over for good: the next program is to see whether it could start, and to end."""
-    format: int = 0
-    """Of the memory (shared.FORMAT)."""
-    processes: int = 0
-    """Router workers that there are to be, whatever is configured; 0 for as many as that says."""
-    name: str = ""
-    """Context.name"""
-    sockets: dict[str, list[int]] = field(default_factory=dict)
-    """Descriptors of bound sockets, by kind and configured address."""
     state: int = -1
-    """Of the memory that all processes share; the next three are its layout."""
+    """Descriptor of its memory; the next four are the memory's format (shared.FORMAT) and layout."""
+    format: int = 0
     slots: int = 0
     workers: int = 0
     apps: int = 0
     configured: list[str] = field(default_factory=list)
     """The addresses of configured nodes."""
+    name: str = ""
+    """Gateway.name"""
+    access_log: int = -1
+    """Descriptor that requests are logged to."""
+
+    @property
+    def descriptors(self) -> list[int]:
+        return [fd for fd in (self.state, self.access_log) if fd >= 0]
+
+
+_ONLY = "fastrouter"
+"""The only gateway of programs of version 0.1.0. They have what it leaves beside all the rest."""
+
+
+@dataclass(slots=True)
+class Handover:
+    """Everything that outlives a reload."""
+
+    dry_run: bool = False
+    """It is not handed over for good: the next program is to see whether it could start, and to end."""
+    sockets: dict[str, list[int]] = field(default_factory=dict)
+    """Descriptors of bound sockets, by kind and configured address."""
+    gateways: dict[str, GatewayHandover] = field(default_factory=dict)
+    """By prefix."""
+    program: int = -1
+    """Descriptor of ProgramCells."""
+    more_workers: int = 0
+    """Context.more_workers"""
     announced: dict[str, list[str]] = field(default_factory=dict)
     """What the application was announced by: subscriptions, and the addresses that they refer to."""
     umask: int = -1
@@ -71,8 +91,6 @@ class Handover:
     """The former children are to get no mercy."""
     log: int = -1
     """That log lines are written to."""
-    access_log: int = -1
-    """That requests are logged to."""
     given: list[int] = field(default_factory=list)
     """Those of the sockets that somebody else has bound."""
     is_asked_again: bool = False
@@ -83,19 +101,21 @@ class Handover:
     @property
     def is_there(self) -> bool:
         """Whether there was a program before this one."""
-        return self.state >= 0
+        return self.program >= 0 or bool(self.gateways)
 
     @property
     def descriptors(self) -> list[int]:
         sockets = [fd for fds in self.sockets.values() for fd in fds]
-        single = [fd for fd in (self.state, self.options, self.log, self.access_log, self.locks) if fd >= 0]
+        single = [fd for fd in (self.program, self.options, self.log, self.locks) if fd >= 0]
+        gateways = [fd for gateway in self.gateways.values() for fd in gateway.descriptors]
         several = (self.caches, self.fifos, self.fallback)
-        return [*sockets, *single, *(fd for fds in several for fd in fds.values())]
+        return [*sockets, *single, *gateways, *(fd for fds in several for fd in fds.values())]
 
     def hand_over(self, environment: Mapping[str, str]) -> dict[str, str]:
         """An environment that says what the descriptors are to a program that is started with it."""
         values = asdict(self)
         values[_DRY_RUN] = values.pop("dry_run")
+        values |= values["gateways"].get(_ONLY, {})
         return {**environment, _VARIABLE: json.dumps(values)}
 
     def write_options(self, options: Options) -> None:
@@ -128,7 +148,14 @@ class Handover:
             return None
         known, values = {one.name for one in fields(cls)}, json.loads(text)
         values["dry_run"] = values.pop(_DRY_RUN, False)
+        gateways = values.get("gateways", {_ONLY: values} if values.get("state", -1) >= 0 else {})
+        values["gateways"] = {prefix: _of_gateway(values) for prefix, values in gateways.items()}
         handover = cls(**{name: value for name, value in values.items() if name in known})
         for fd in handover.descriptors:
             os.set_inheritable(fd, False)
         return handover
+
+
+def _of_gateway(values: Mapping[str, Any]) -> GatewayHandover:
+    known = {one.name for one in fields(GatewayHandover)}
+    return GatewayHandover(**{name: value for name, value in values.items() if name in known})

@@ -3,9 +3,10 @@
 import logging
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from fastrouter.memory.takeover import Takeover
+from master.child import Kind
 
 __all__ = ["Predecessors"]
 
@@ -21,16 +22,16 @@ class Predecessors:
     def __init__(
         self,
         roles: Mapping[str, str],
-        takeover: Takeover | None,
+        takeovers: Sequence[Takeover],
         mercy: float = 0.0,
         has_announcer: bool = False,
     ) -> None:
-        """roles are theirs, by pid; takeover takes over their counts; mercy is their time, in seconds.
+        """roles are theirs, by pid; takeovers take over their counts; mercy is their time, in seconds.
 
         has_announcer says that somebody else sees to the announcements.
         """
         self.roles = dict(roles)
-        self._takeover = takeover
+        self._takeovers = list(takeovers)
         self._are_ending = False
         self._deadline = float("inf")
         self._mercy = mercy
@@ -53,7 +54,7 @@ class Predecessors:
                 continue
             gently = signal.SIGTERM if self._mercy else signal.SIGINT
             # An announcer that is told to end takes its announcements back.
-            _kill(pid, signal.SIGKILL if role == "announcer" and self._has_announcer else gently)
+            _kill(pid, signal.SIGKILL if role == Kind.ANNOUNCER.value and self._has_announcer else gently)
 
     def stop(self, number: signal.Signals) -> None:
         for pid in self.roles:
@@ -61,8 +62,8 @@ class Predecessors:
 
     def go_on(self, now: float) -> None:
         """To be called again and again."""
-        if self._takeover is not None:
-            self._takeover.count()
+        for takeover in self._takeovers:
+            takeover.count()
         if now >= self._deadline:
             self._deadline = float("inf")
             log.warning("%d processes from before the reload did not end in time", len(self.roles))
@@ -70,9 +71,9 @@ class Predecessors:
 
     def catch_up(self) -> None:
         """Take over everything that they have counted, for who comes next."""
-        if self._takeover is not None:
-            self._takeover.count()
-            self._takeover.take_over_times()
+        for takeover in self._takeovers:
+            takeover.count()
+            takeover.take_over_times()
 
     def take_end(self, pid: int) -> bool:
         """A child has ended. False when it was none of these."""
@@ -81,13 +82,14 @@ class Predecessors:
             return False
         if not self.roles:
             self._deadline = float("inf")
-        if self._takeover is not None:
-            # Whoever reads that it is gone finds everything counted.
+        # Whoever reads that it is gone finds everything counted.
+        for takeover in self._takeovers:
             if self.roles:
-                self._takeover.count()
+                takeover.count()
             else:
-                self._takeover.end()
-                self._takeover = None
+                takeover.end()
+        if not self.roles:
+            self._takeovers.clear()
         log.info("%s from before the reload is gone (pid: %d)", role, pid)
         return True
 

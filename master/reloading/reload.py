@@ -2,7 +2,7 @@
 
 First a dry run: another process reads the configuration, binds what is new and loads the application.
 Only when that has gone well does the program replace itself; otherwise nothing has happened but a line in
-the log. The subscription server ends before that, and what is announced meanwhile waits in its sockets; all
+the log. The subscription servers end before that, and what is announced meanwhile waits in their sockets; all
 other children serve on until their successors are ready.
 """
 
@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from fastrouter.memory.memfd import to_be_sealed
-from master.child import State
+from master.child import Kind, State
 from master.children import HANDLED, Children
 from master.reloading.dry_run import PASSED
 from master.reloading.former_program import run_again, who_is_who
@@ -24,12 +24,9 @@ from master.system.capabilities import kept_over_exec
 from master.system.systemd import Systemd
 from workers.context import Context
 
-__all__ = ["SUBSCRIPTION_SERVER", "Reload"]
+__all__ = ["Reload"]
 
 log = logging.getLogger("fastrouter")
-
-SUBSCRIPTION_SERVER = "subscription server"
-"""The role whose child reads the datagram sockets: two at a time would each have half of the truth."""
 
 _MOST_SAID = 65536
 _MOST_SECONDS = 60.0
@@ -119,7 +116,7 @@ class Reload:
             self._give_up(problem)
         else:
             os.close(self._said)
-            self._end_server()
+            self._end_servers()
         return True
 
     def _problem(self, code: int) -> str:
@@ -138,7 +135,7 @@ class Reload:
             return self.is_going_back
         log.error("the program cannot start its processes; going back to the one from before the reload")
         self.is_going_back = True
-        self._end_server()
+        self._end_servers()
         return True
 
     def let_go_of_fallback(self) -> None:
@@ -147,11 +144,11 @@ class Reload:
             os.close(fd)
         self._fallback.clear()
 
-    def _end_server(self) -> None:
-        """The subscription server is to end, and not to come back: the next program has its own."""
+    def _end_servers(self) -> None:
+        """The subscription servers are to end, and not to come back: the next program has its own."""
         self._deadline = time.monotonic() + _TO_END
         self.is_due = True
-        self._signal_server(signal.SIGTERM)
+        self._signal_servers(signal.SIGTERM)
 
     def go_on(self) -> None:
         """Become the next program when all is ready for it. Does not return then."""
@@ -161,13 +158,13 @@ class Reload:
                 log.error("the reload takes too long")
                 self._dry_run.kill()
             else:
-                log.warning("the subscription server did not end in %.0f seconds", _TO_END)
-                self._signal_server(signal.SIGKILL)
-        if self.is_due and not any(child.is_alive for child in self._children.of(SUBSCRIPTION_SERVER)):
+                log.warning("a subscription server did not end in %.0f seconds", _TO_END)
+                self._signal_servers(signal.SIGKILL)
+        if self.is_due and not any(child.is_alive for child in self._children.of(Kind.SUBSCRIPTION_SERVER)):
             self._become_the_next()
 
-    def _signal_server(self, number: signal.Signals) -> None:
-        for child in self._children.of(SUBSCRIPTION_SERVER):
+    def _signal_servers(self, number: signal.Signals) -> None:
+        for child in self._children.of(Kind.SUBSCRIPTION_SERVER):
             if child.is_alive:
                 child.told_to_end(number)
 

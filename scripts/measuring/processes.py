@@ -133,7 +133,7 @@ def workers_of(
         found = [parent] if name == "floor" else []
         for child in parent.children():
             title = " ".join(child.cmdline())
-            if "router worker" in title or name == "uwsgi":  # which keeps its command line
+            if "fastrouter worker" in title or name == "uwsgi":  # which keeps its command line
                 found.append(child)
         if len(found) >= count and accepts(address):
             return found[-count:] if name == "uwsgi" else found

@@ -135,7 +135,7 @@ BROKEN = {
     ),
     "the router workers": (
         "workers/routing/router.py",
-        '    """Be router worker number index until told to stop. Returns the exit code."""\n',
+        '    """Be router worker number index of a gateway until told to stop. Returns the exit code."""\n',
         "    assert False, 'broken'\n",
     ),
     "the subscription server": (
@@ -170,7 +170,7 @@ def test_an_upgrade_that_only_fails_after_the_rehearsal_is_undone(tmp_path, node
         router.process.send_signal(signal.SIGHUP)
         router.wait_for("going back to the (program|one) from before the reload")
         router.wait_for("^ready$", 2)
-        router.wait_for("router worker from before the reload is gone")
+        router.wait_for("fastrouter worker from before the reload is gone")
         assert request(address).endswith(node.address.encode())
         file.write_text(good.replace('"ready"', '"ready again"'))
         (tmp_path / "master/supervisor.py").write_text(
@@ -218,7 +218,7 @@ def test_what_is_handed_over_is_read_only_if_it_was_sealed(tmp_path):
 def test_rubbish_in_the_pipes_to_the_master_and_the_subscription_server_hurts_nobody(tmp_path, node):
     """A process of the same user can open them."""
     with Router("--fastrouter=127.0.0.1:0", "--fastrouter-subscription-server=127.0.0.1:0") as router:
-        worker = router.pids("router worker")[0]
+        worker = router.pids("fastrouter worker")[0]
         for fd in set(pipes(router.pid).values()) - {"1", "2"}:
             if fd in pipes(worker).values():
                 with open(f"/proc/{router.pid}/fd/{fd}", "wb", buffering=0) as pipe:

@@ -61,13 +61,15 @@ def test_a_circle_of_routers_ends(tmp_path):
         ) as first,
         Router(f"--fastrouter={b}", f"--fastrouter-to={a}", *options) as second,
     ):
-        before = descriptors(first.pids("router worker")[0])
+        before = descriptors(first.pids("fastrouter worker")[0])
         assert request(a) == b""
         wait_until(lambda: "a loop" in first.output + second.output, "the loop to be logged")
         with connect(f"{a}.stats") as sock:
             accepted = int(re.search(rb'"accepted": ?(\d+)', read_all(sock))[1])
         assert accepted < 200
-        wait_until(lambda: descriptors(first.pids("router worker")[0]) <= before, "the end of the sessions")
+        wait_until(
+            lambda: descriptors(first.pids("fastrouter worker")[0]) <= before, "the end of the sessions"
+        )
 
 
 @pytest.mark.parametrize("what", ["no", "to"])

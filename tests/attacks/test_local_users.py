@@ -55,7 +55,7 @@ def test_a_log_that_is_moved_away_leaves_no_way_to_other_files(folder, secret, n
             link(secret, folder / name)
 
         def figures():
-            return (folder / "log.1").read_text().count("figures: router worker")
+            return (folder / "log.1").read_text().count("figures: fastrouter worker")
 
         for count in (1, 2):  # a look at whether the file is still there comes once a second, before a line
             wait_until(lambda: router.process.send_signal(signal.SIGUSR1) or figures() > count, "figures")  # noqa: B023

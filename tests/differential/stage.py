@@ -194,7 +194,7 @@ class Stage:
         """Kill a process that routes, and wait for its successor."""
         (process,) = self.router_processes()
         process.kill()
-        self.logged(r"respawned (uWSGI fastrouter|router worker) 1")
+        self.logged(r"respawned (uWSGI fastrouter|fastrouter worker) 1")
         wait_until(lambda: [one.pid for one in self.router_processes()] != [process.pid], "another")
 
     def drop_barriers(self) -> None:
@@ -239,7 +239,7 @@ class Stage:
 
     def router_processes(self, count=1):
         """The processes that route, once there are count of them."""
-        title = "" if self.is_uwsgi else "router worker"
+        title = "" if self.is_uwsgi else "fastrouter worker"
 
         def found():
             children = psutil.Process(self.program.pid).children()

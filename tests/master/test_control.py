@@ -61,7 +61,7 @@ def test_commands(place):
     with Controlled(place) as router:
         assert stat.S_IMODE((place / "first").stat().st_mode) == 0o600
         router.tell("s\n")
-        router.logged("figures: 0 announcements")
+        router.logged("figures: fastrouter: 0 announcements")
         (place / "pid").unlink()
         router.tell("P")
         router.logged("pid written to", 2)
@@ -81,10 +81,10 @@ def test_commands(place):
         router.logged(f"active master fifo is now {place}/first")
         router.tell("+")
         router.logged("^ready$", 2)
-        wait_until(lambda: len(router.children("router worker")) == 2, "another router worker")
+        wait_until(lambda: len(router.children("fastrouter worker")) == 2, "another fastrouter worker")
         router.tell("-")
         router.logged("^ready$", 3)
-        wait_until(lambda: len(router.children("router worker")) == 1, "one less")
+        wait_until(lambda: len(router.children("fastrouter worker")) == 1, "one less")
         router.tell("r")
         router.logged("^ready$", 4)
         inode = (place / "first").stat().st_ino
@@ -109,7 +109,7 @@ def test_app_workers_are_replaced(place, app_file, how):
     extra = [f"--{how}={touched}"] if how.startswith("touch") else []
     with Controlled(place, *extra) as router:
         address = router.logged("app workers bound on (.*)")
-        before, routers = router.children("app worker"), router.children("router worker")
+        before, routers = router.children("app worker"), router.children("fastrouter worker")
         app_file.write_text(app_file.read_text().replace("pid=", "new pid="))
         with load(lambda: request(address)) as answers:
             wait_until(lambda: len(answers) > 20, "some requests")
@@ -120,7 +120,7 @@ def test_app_workers_are_replaced(place, app_file, how):
             wait_until(lambda: not before & router.children("app worker"), "the end of the former")
             wait_until(lambda: b"new pid" in answers[-1], "answers of the new")
         wait_until(lambda: len(router.children("app worker")) == 2, "both")
-        assert router.children("router worker") == routers
+        assert router.children("fastrouter worker") == routers
         if how != "W":  # which has no mercy
             assert all(isinstance(one, bytes) and b"pid=" in one for one in answers)
         for number in (1, 2):
@@ -149,10 +149,10 @@ def test_a_brutal_reload_waits_for_nobody(place):
         with connect(address) as client:
             client.sendall(request_packet("GET", "http://foo.com/", b"", {}))
             wait_until(lambda: entered, "the request")
-            former = router.children("router worker")
+            former = router.children("fastrouter worker")
             router.tell("R")
             assert read_all(client) == b""
-            wait_until(lambda: not former & router.children("router worker"), "the end of the former")
+            wait_until(lambda: not former & router.children("fastrouter worker"), "the end of the former")
         router.logged("^ready$", 2)
 
 
@@ -181,10 +181,10 @@ def test_pausing(tmp_path, node, app_file, how):
             router.wait_for("^paused$")
             upper.wait_for(".* has left")
             # A second later nobody accepts.
-            former = set(router.pids("router worker", 2))
+            former = set(router.pids("fastrouter worker", 2))
             router.process.send_signal(signal.SIGHUP)
             router.wait_for("^ready$", 2)
-            wait_until(lambda: not former & set(router.pids("router worker", 2)), "the end of the former")
+            wait_until(lambda: not former & set(router.pids("fastrouter worker", 2)), "the end of the former")
             with connect(router.address) as client:
                 client.sendall(request_packet("GET", "http://foo.com/", b"", {}))
                 before = node.connections
@@ -267,7 +267,7 @@ def test_the_pipe_is_the_user_s_and_outlives_what_happens_to_it():
                 router.process.send_signal(signal.SIGHUP)
                 router.wait_for("^ready$", number)
                 (place / "second").write_text("s")
-                router.wait_for("figures: 0 announcements", number - 1)
+                router.wait_for("figures: fastrouter: 0 announcements", number - 1)
                 (place / "first").unlink(missing_ok=True)
             router.wait_for("cannot make the pipe .*/first: ")
             assert router.stop() == 0
@@ -283,7 +283,7 @@ def test_a_pipe_is_taken_over_from_another_instance(place, node):
             (place / "first").write_text("1")
             other.wait_for(f"active master fifo is now {place}/second")
             (place / "second").write_text("s")
-            other.wait_for("figures: 0 announcements")
+            other.wait_for("figures: fastrouter: 0 announcements")
             (place / "second").write_text("q")
             assert other.wait() == 0
         assert "figures" not in (place / "log").read_text()
@@ -304,7 +304,7 @@ def test_commands_while_it_is_reloaded(place):
         for _ in range(10):
             os.write(fd, b"rs")
         os.close(fd)
-        router.logged("figures: 0 announcements", 10)
+        router.logged("figures: fastrouter: 0 announcements", 10)
         router.logged("^ready$", 2)
         router.tell("q")
         assert router.wait() == 0

@@ -72,7 +72,7 @@ def test_what_is_kept_lasts_over_a_reload(tmp_path, node):
         router.process.send_signal(signal.SIGHUP)
         router.wait_for("^ready$", 2)
         wait_until(lambda: request(low), "an answer there")
-        router.wait_for("router worker from before the reload is gone")
+        router.wait_for("fastrouter worker from before the reload is gone")
         for pid in everybody(router):
             assert capabilities(pid) == kept
             assert not capabilities(pid, "CapAmb")
@@ -86,7 +86,7 @@ def test_a_reload_takes_capabilities_away_and_keeps_the_user(node):
         base = f"[uwsgi]\nfastrouter-to = {node.address}\nfastrouter = 127.0.0.1:0\nuid = nobody\n"
         file.write_text(base + "cap = net_bind_service,net_raw,dac_read_search\n")
         with Router("--ini", file) as router:
-            former = router.pids("router worker")
+            former = router.pids("fastrouter worker")
             hook = f"hook-master-start = exec:grep Cap /proc/self/status > {said}\n"
             file.write_text(base + "cap = dac_read_search\n" + hook)
             router.process.send_signal(signal.SIGHUP)

@@ -80,9 +80,9 @@ def test_under_load_nothing_fails(tmp_path, nodes):
         assert router.pid == pid and router.process.poll() is None
         assert router.output.count("new node") == 2, "the table is the same"
         router.process.send_signal(signal.SIGUSR1)
-        router.wait_for("figures: 2 announcements accepted")
+        router.wait_for("figures: fastrouter: 2 announcements accepted")
         who = ("workers before the last reload", "worker 1 ", "worker 2 ")
-        accepted = [int(router.wait_for(rf"figures: router {one}.* (\d+) accepted")[1]) for one in who]
+        accepted = [int(router.wait_for(rf"figures: fastrouter {one}.* (\d+) accepted")[1]) for one in who]
         assert sum(accepted) == len(answers), "not one is forgotten"
         assert router.stop() == 0
 
@@ -217,7 +217,7 @@ def test_one_worker_more_and_less(tmp_path, node):
 
         def workers():
             titles = [" ".join(child.cmdline()) for child in psutil.Process(router.pid).children()]
-            return sum("router worker" in title for title in titles)
+            return sum("fastrouter worker" in title for title in titles)
 
         with load(lambda: request(router.address)) as answers:
             for count, number in (
@@ -245,7 +245,7 @@ def test_a_session_over_several_reloads(tmp_path):
     """Its worker has nobody to hear from any more, and waits quietly."""
     with Reloaded(tmp_path, *BASE) as router, HeldNode() as busy:
         router.announce("foo.com", busy.address)
-        workers = [psutil.Process(pid) for pid in router.pids("router worker", 2)]
+        workers = [psutil.Process(pid) for pid in router.pids("fastrouter worker", 2)]
 
         def ask(number):
             if number == 0:
@@ -468,7 +468,7 @@ def test_the_same_node_twice_and_times_over_two_reloads(tmp_path):
                 assert read_all(client).endswith(b"served")
             # Times of who served on for a moment are taken over when the last of the former is gone.
             wait_until(lambda: figures() == (10, 10, (1, 0)), "all that was counted")
-            url = router.wait_for(r"figures for Prometheus on (\S+)")[1]
+            url = router.wait_for(r"statistics for Prometheus on (\S+)")[1]
             with urllib.request.urlopen(url) as reply:
                 lines = [line.rpartition(" ")[0] for line in reply.read().decode().splitlines()]
             series = [line for line in lines if not line.startswith("#")]
@@ -486,7 +486,7 @@ def test_a_socket_that_is_dropped_is_removed(tmp_path, node):
 
 def test_nobody_is_missed_who_never_was(caplog):
     """A start is no reload: nobody from before it can be late."""
-    former = Predecessors({}, None, mercy=60)
+    former = Predecessors({}, (), mercy=60)
     former.replace(100.0)
     former.go_on(1000.0)
     assert not caplog.records
@@ -497,7 +497,7 @@ def test_what_is_said_to_be_gone_is_counted(monkeypatch):
     seen = []
     takeover = SimpleNamespace(count=lambda: seen.append("counted"), end=lambda: seen.append("all counted"))
     monkeypatch.setattr("master.reloading.predecessors.log.info", lambda *_: seen.append("said"))
-    former = Predecessors({"1": "router worker", "2": "stats server"}, takeover)
+    former = Predecessors({"1": "fastrouter worker", "2": "stats server"}, [takeover])
     assert former.take_end(1) and former.take_end(2)
     assert seen == ["counted", "said", "all counted", "said"]
 
@@ -595,7 +595,7 @@ def test_a_node_keeps_its_counts_and_requests(tmp_path):
             router.wait_for("^ready$", 2)
             assert figures()["ref"] == 1 and figures()["requests"] == 1
             busy.release.set()
-            router.wait_for("router worker from before the reload is gone", 2)
+            router.wait_for("fastrouter worker from before the reload is gone", 2)
             assert figures()["ref"] == 0 and figures()["tx"] > 0
             return b""
 

@@ -55,9 +55,9 @@ def test_the_tree_explains_itself(app_file):
         titles = [" ".join(child.cmdline()).strip() for child in psutil.Process(router.pid).children()]
         assert sorted(titles) == [
             "x fastrouter: app worker 1",
-            "x fastrouter: router worker 1",
-            "x fastrouter: router worker 2",
-            "x fastrouter: subscription server",
+            "x fastrouter: fastrouter subscription server",
+            "x fastrouter: fastrouter worker 1",
+            "x fastrouter: fastrouter worker 2",
         ]
         assert " ".join(psutil.Process(router.pid).cmdline()).startswith("x fastrouter-master")
 
@@ -103,9 +103,9 @@ def test_every_router_worker_killed_in_turn_under_load(nodes):
         for node in nodes:
             router.announce("foo.com", node.address)
         with load(lambda: request(router.address)) as outcomes:
-            for turn, pid in enumerate(router.pids("router worker", 3), 1):
+            for turn, pid in enumerate(router.pids("fastrouter worker", 3), 1):
                 os.kill(pid, signal.SIGKILL)
-                router.wait_for("respawned router worker", turn)
+                router.wait_for("respawned fastrouter worker", turn)
                 enough = len(outcomes) + 50
                 wait_until(lambda enough=enough: len(outcomes) > enough, "more requests")
         lost = [one for one in outcomes if not (isinstance(one, bytes) and one)]
@@ -255,11 +255,11 @@ def test_privileges_are_dropped_after_binding(tmp_path, node):
     with Router(*arguments) as router:
         assert request(router.address).endswith(node.address.encode())
         uid = int(subprocess.check_output(["id", "-u", "nobody"]))
-        for process in (psutil.Process(router.pid), psutil.Process(router.pids("router worker")[0])):
+        for process in (psutil.Process(router.pid), psutil.Process(router.pids("fastrouter worker")[0])):
             assert set(process.uids()) == {uid}
             groups = re.search(r"Groups:(.*)", Path(f"/proc/{process.pid}/status").read_text())[1]
             assert "0" not in groups.split()
-        child = router.pids("router worker")[0]
+        child = router.pids("fastrouter worker")[0]
         router.process.kill()
         wait_until(lambda: gone(child), "the child to end although privileges were dropped")
 
@@ -270,7 +270,7 @@ def test_router_workers_as_another_user(node):
     with Router(*arguments) as router:
         assert request(router.address)
         assert psutil.Process(router.pid).uids().real == 0
-        assert psutil.Process(router.pids("router worker")[0]).uids().real != 0
+        assert psutil.Process(router.pids("fastrouter worker")[0]).uids().real != 0
 
 
 def test_pidfile_logto_chdir_umask(tmp_path, node):
@@ -351,7 +351,7 @@ def test_a_log_that_nobody_reads_stops_nothing(node):
         stack.callback(process.kill)
         os.close(writer)
         head = b""
-        while b"router worker" not in head:
+        while b"fastrouter worker" not in head:
             head += os.read(reader, 4096)
         address = head.decode().split("fastrouter bound on ")[1].split("\n")[0]
         server = head.decode().split("subscription server bound on ")[1].split("\n")[0]
@@ -382,7 +382,9 @@ def test_figures_on_sigusr1(node):
 
         def shows():
             router.process.send_signal(signal.SIGUSR1)
-            return re.search(r"router worker 1 .*descriptors, 3 accepted, 0 open, 0 errors", router.output)
+            return re.search(
+                r"fastrouter worker 1 .*descriptors, 3 accepted, 0 open, 0 errors", router.output
+            )
 
         wait_until(shows, "the figures, once the last session has ended")
 
@@ -404,7 +406,7 @@ def test_strangers_are_reaped(tmp_path):
     with Program(
         sys.executable, script, MASTER, "--fastrouter=127.0.0.1:0", "--fastrouter-to=127.0.0.1:1"
     ) as program:
-        program.wait_for("spawned router worker 1")
+        program.wait_for("spawned fastrouter worker 1")
         wait_until(
             lambda: (
                 not any(

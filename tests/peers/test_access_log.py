@@ -137,7 +137,7 @@ def test_it_may_be_moved_away_while_requests_come(tmp_path, node):
             wait_until(lambda: len(lines(path)) > 20, "some lines")
             path.rename(moved)
             wait_until(lambda: len(lines(path)) > 20, "some lines in the new one")
-            former = set(router.pids("router worker", 2))
+            former = set(router.pids("fastrouter worker", 2))
             router.process.send_signal(signal.SIGHUP)
             wait_until(lambda: not former & set(children(router.pid)), "the end of the former")
         wait_until(lambda: len(lines(path)) + len(lines(moved)) == len(answers), "a line for each request")

@@ -103,7 +103,7 @@ def test_a_ring_of_three_serves_everywhere_and_nothing_circles(node):
             lines = [
                 [line for line in router.lines if "announcements accepted" in line][-1] for router in ring
             ]
-            return [int(line.split("figures: ")[1].split()[0]) for line in lines]
+            return [int(line.split("figures: fastrouter: ")[1].split()[0]) for line in lines]
 
         wait_until(lambda: accepted() == [5, 5, 5], "each once in each router")
         send_announcement(servers[0], Announcement("foo.com", node.address, unsubscribe=True))
@@ -180,7 +180,7 @@ def test_it_goes_on_after_the_subscription_server_is_killed(node):
         bottom.announce("foo.com", node.address)
         top.wait_for("foo.com => new node")
         os.kill(bottom.pids("subscription server")[0], signal.SIGKILL)
-        bottom.wait_for("respawned subscription server")
+        bottom.wait_for("respawned fastrouter subscription server")
         bottom.announce("bar.com", node.address)
         top.wait_for("bar.com => new node")
 

@@ -76,7 +76,7 @@ echo made > "$2"
     assert build.returncode == 0, build.stderr
     assert "fastrouter is NOT compiled: " in build.stdout
     assert "python3-dev" in build.stdout
-    assert list(tree.glob("build/lib*/fastrouter/pool.py"))
+    assert list(tree.glob("build/lib*/fastrouter/routing/pool.py"))
     assert not list(tree.glob("build/lib*/**/*.so"))
 
 

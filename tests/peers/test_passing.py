@@ -56,7 +56,7 @@ def test_gunicorn_leaves_connections_open(site):
             "--", *command, cwd=site,
         ):  # fmt: skip
             router.wait_for(f"foo.com => new node: {port}")
-            worker = psutil.Process(router.pids("router worker")[0])
+            worker = psutil.Process(router.pids("fastrouter worker")[0])
             for _ in range(10):
                 assert request(router.address).endswith(b"\r\n0")
             for size in (10, 100_000):

@@ -128,7 +128,7 @@ def test_what_was_heard_once_is_not_obeyed_again(place, keys, node):
         assert "6 replayed" in figures(router)
         assert request(router.address, HTTP_HOST="bar.com").endswith(node.address.encode())
         os.kill(router.pids("subscription server")[0], signal.SIGKILL)
-        router.wait_for("respawned subscription server")
+        router.wait_for("respawned fastrouter subscription server")
         send_announcement(router.server, captured[2][:3] + b"\1" + captured[2][4:])
         router.wait_for("sniffed", 7)
         assert request(router.address, HTTP_HOST="bar.com").endswith(node.address.encode())

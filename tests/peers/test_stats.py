@@ -306,7 +306,7 @@ def test_prometheus(node):
         for _ in range(3):
             request(router.address)
         at_rest(router)
-        url = router.wait_for(r"figures for Prometheus on (\S+)")[1]
+        url = router.wait_for(r"statistics for Prometheus on (\S+)")[1]
         with urllib.request.urlopen(url) as reply:
             families = {
                 family.name: family for family in text_string_to_metric_families(reply.read().decode())
@@ -334,7 +334,7 @@ def test_many_nodes_are_told_of_when_asked_for(node):
         for number in range(1200):
             send_announcement(router.server, Announcement(f"{number}.com", node.address))
         router.announce("foo.com", node.address)
-        url = router.wait_for(r"figures for Prometheus on (\S+)")[1]
+        url = router.wait_for(r"statistics for Prometheus on (\S+)")[1]
 
         def told(query):
             with urllib.request.urlopen(url + query) as reply:
@@ -410,5 +410,5 @@ def test_many_readers_and_one_that_is_killed(node):
         for sock in idle:
             sock.close()
         os.kill(router.pids("stats server")[0], signal.SIGKILL)
-        router.wait_for("respawned stats server")
+        router.wait_for("respawned fastrouter stats server")
         assert figures(router)["subscriptions"]

@@ -144,7 +144,9 @@ def test_announcements_to_a_running_router(node):
             send_announcement(router.server, data_of(vector))
         router.announce("end", node.address)
         router.process.send_signal(signal.SIGUSR1)
-        line = router.wait_for(r"figures: (\d+) announcements accepted, (\d+) refused \((\d+) malformed\)")
+        line = router.wait_for(
+            r"figures: fastrouter: (\d+) announcements accepted, (\d+) refused \((\d+) malformed\)"
+        )
         assert int(line[2]) == len(bad)
         assert router.output.count("=> new node") > 8
 

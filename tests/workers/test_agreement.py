@@ -27,7 +27,7 @@ def test_workers_agree_after_churn_and_kills():
     with subscription_router("--fastrouter-processes=3", "--subscription-tolerance=600") as router:
         router.announce("last.com", nodes[0].address)
         router.unsubscribe("last.com", nodes[0].address)
-        held_up, killed, _ = router.pids("router worker", 3)
+        held_up, killed, _ = router.pids("fastrouter worker", 3)
         os.kill(held_up, signal.SIGSTOP)  # its pipe will be full
         kind, server = dial(router.server)
         with socket.socket(kind, socket.SOCK_DGRAM) as sock:
@@ -42,7 +42,7 @@ def test_workers_agree_after_churn_and_kills():
                     os.kill(killed, signal.SIGKILL)
         router.announce("last.com", nodes[0].address)
         os.kill(held_up, signal.SIGCONT)
-        views = [view_of(router, worker) for worker in router.pids("router worker", 3)]
+        views = [view_of(router, worker) for worker in router.pids("fastrouter worker", 3)]
         assert views[0] == views[1] == views[2]
         assert any(views[0].values())
     for node in nodes:
@@ -53,7 +53,7 @@ def test_a_request_that_waits_with_a_change_is_routed_by_it():
     with FakeNode() as old, FakeNode() as new, subscription_router() as router:
         router.announce("foo.com", old.address)
         assert request(router.address)
-        worker = router.pids("router worker")[0]
+        worker = router.pids("fastrouter worker")[0]
         os.kill(worker, signal.SIGSTOP)
         with connect(router.address) as client:  # its event comes first
             client.sendall(request_packet("GET", "http://foo.com/"))
@@ -66,7 +66,7 @@ def test_a_request_that_waits_with_a_change_is_routed_by_it():
 
 def view_of(router, worker):
     """The nodes that one worker routes each key to, found out by holding up the others."""
-    others = [pid for pid in router.pids("router worker", 3) if pid != worker]
+    others = [pid for pid in router.pids("fastrouter worker", 3) if pid != worker]
     for pid in others:
         os.kill(pid, signal.SIGSTOP)
     wait_until(lambda: answers(router), "the worker to have the last change")

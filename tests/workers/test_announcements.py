@@ -94,7 +94,7 @@ def test_bad_datagrams_are_refused_and_nothing_else_happens(router, node):
     assert router.pids("subscription server") == [server]
     assert descriptors(server) == before
     router.process.send_signal(signal.SIGUSR1)
-    router.wait_for(rf"figures: 1 announcements accepted, {len(BAD)} refused")
+    router.wait_for(rf"figures: fastrouter: 1 announcements accepted, {len(BAD)} refused")
 
 
 def test_names_cannot_write_lines_of_their_own(router, node):
@@ -117,7 +117,7 @@ def test_the_table_survives_the_subscription_server(router, node):
     send_announcement(router.server, Announcement("late.com", node.address))
     os.kill(pid, signal.SIGKILL)
     with load(lambda: request(router.address)) as outcomes:
-        router.wait_for("respawned subscription server")
+        router.wait_for("respawned fastrouter subscription server")
         router.wait_for("late.com => new node")
     assert outcomes and all(isinstance(one, bytes) and one for one in outcomes)
     router.wait_for("foo.com => marking .* as failed .no announce received in 2 seconds")
@@ -125,7 +125,7 @@ def test_the_table_survives_the_subscription_server(router, node):
 
 def test_a_full_pipe_means_reading_the_whole_table(node):
     with subscription_router() as router:
-        worker = router.pids("router worker")[0]
+        worker = router.pids("fastrouter worker")[0]
         os.kill(worker, signal.SIGSTOP)
         for number in range(6000):  # more deltas than the pipe holds
             send_announcement(router.server, Announcement(f"key-{number}.com", node.address))
@@ -168,8 +168,8 @@ def test_a_respawned_worker_is_not_cheap_while_there_are_nodes(node):
     with subscription_router(cheap=True) as router:
         router.announce("foo.com", node.address)
         router.wait_for("leaving cheap mode")
-        os.kill(router.pids("router worker")[0], signal.SIGKILL)
-        router.wait_for("respawned router worker 1")
+        os.kill(router.pids("fastrouter worker")[0], signal.SIGKILL)
+        router.wait_for("respawned fastrouter worker 1")
         assert request(router.address).endswith(node.address.encode())
 
 

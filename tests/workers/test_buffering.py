@@ -41,7 +41,7 @@ def test_the_node_hears_nothing_until_all_is_there_and_then_has_it_all(router, n
     with connect(router.address) as sock:
         sock.sendall(request_packet("POST", "http://foo.com/", body))
         sock.sendall(body[:-1])
-        worker = router.pids("router worker")[0]
+        worker = router.pids("fastrouter worker")[0]
         wait_until(lambda: len(psutil.Process(worker).net_connections()) >= 2, "the connection")
         assert node.connections == 0
         sock.sendall(body[-1:])
@@ -50,7 +50,7 @@ def test_the_node_hears_nothing_until_all_is_there_and_then_has_it_all(router, n
 
 
 def test_many_at_once_leave_nothing_behind(router, node, tmp_path):
-    worker = router.pids("router worker")[0]
+    worker = router.pids("fastrouter worker")[0]
     before = descriptors(worker)
     sizes = [1 + 5000 * number for number in range(40)]
     in_threads(len(sizes), lambda number: request(router.address, body=b"x" * sizes[number]))
@@ -97,7 +97,7 @@ def test_the_directory(node, tmp_path):
     with Router(
         "--fastrouter=127.0.0.1:0", *arguments, f"--fastrouter-post-buffering-dir={tmp_path}"
     ) as router:
-        worker = router.pids("router worker")[0]
+        worker = router.pids("fastrouter worker")[0]
         with connect(router.address) as sock:
             sock.sendall(request_packet("POST", "http://foo.com/", b"x" * 1000) + b"x" * 999)
 
@@ -125,7 +125,7 @@ def test_a_full_disk_costs_that_request_only(node):
         "--fastrouter-post-buffering=10",
         "--fastrouter-answer-errors",
     ) as router:
-        resource.prlimit(router.pids("router worker")[0], resource.RLIMIT_FSIZE, (65536, 65536))
+        resource.prlimit(router.pids("fastrouter worker")[0], resource.RLIMIT_FSIZE, (65536, 65536))
         assert request(router.address, body=b"x" * 200_000).startswith(b"HTTP/1.1 500")
         router.wait_for("cannot buffer a body in .*: File too large")
         assert request(router.address, body=b"x" * 20_000).endswith(node.address.encode())

@@ -60,7 +60,7 @@ def test_the_cache_outlives_every_process_and_is_filled_again_by_the_script_only
     script = tmp_path / "fill.py"
     script.write_text(f"import uwsgi\nuwsgi.cache_set('foo.com', '{node.address}')\nprint('script ran')\n")
     with Router(*ROUTER, "--cache=10", "--file", script) as router:
-        for title in ("router worker", "script"):
+        for title in ("fastrouter worker", "script"):
             (pid,) = router.pids(title)
             os.kill(pid, signal.SIGKILL)
             router.wait_for(f"respawned {title}")

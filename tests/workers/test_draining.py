@@ -54,7 +54,7 @@ def test_a_busy_node_ends_what_it_has_and_gets_no_more(node, how):
 def test_a_request_that_comes_after_a_change_of_the_table_meets_the_new_table(node):
     with subscription_router() as router, FakeNode() as gone:
         router.announce("foo.com", gone.address)
-        (worker,) = map(psutil.Process, router.pids("router worker"))
+        (worker,) = map(psutil.Process, router.pids("fastrouter worker"))
         packet, before = request_packet("GET", "http://foo.com/"), worker.num_fds()
         with connect(router.address) as client:
             client.sendall(packet[:9])

@@ -115,9 +115,9 @@ def test_what_is_said_of_keys_that_clients_make_up_is_bounded():
             request(router.address, "http://often.com/")
         router.wait_for("more than 32 keys without a node in a minute")
         assert sum("no node for" in line for line in router.lines) == 32
-        worker = router.pids("router worker")[0]
+        worker = router.pids("fastrouter worker")[0]
         os.kill(worker, signal.SIGKILL)
-        router.wait_for("respawned router worker 1")
+        router.wait_for("respawned fastrouter worker 1")
         with connect(stats) as sock:
             counted = json.loads(read_all(sock))["unserved_keys"]
         assert len(counted) == 32 and counted["often.com"] == 100 and counted["99.com"] == 1

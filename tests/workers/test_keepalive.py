@@ -53,7 +53,7 @@ def text(reply):
 
 def test_one_connection_for_many_requests():
     with KeepingNode() as node, routing_to(node) as router:
-        worker = router.pids("router worker")[0]
+        worker = router.pids("fastrouter worker")[0]
         idle = descriptors(worker)
         for _ in range(20):
             assert text(request(router.address)) == b"0"

@@ -76,7 +76,7 @@ def test_a_slow_function_is_reported_and_a_stuck_one_killed(node, tmp_path):
         router.wait_for(r"get\(\) of mapper.py took \d+ ms for slow.com")
         assert served_by(router, "stuck.com") == ""
         router.wait_for(r"\*\*\* HARAKIRI ON GATEWAY uWSGI fastrouter 1 \(pid: \d+\) \*\*\*")
-        router.wait_for("respawned router worker 1")
+        router.wait_for("respawned fastrouter worker 1")
         assert served_by(router, "good.com") == node.address
 
 
@@ -94,9 +94,9 @@ def test_the_script_is_read_again_at_a_reload(nodes, tmp_path):
         router.process.send_signal(signal.SIGHUP)
         router.wait_for("from before the reload is gone", count=2)
         assert {served_by(router, "a.com") for _ in range(8)} == {nodes[1].address}
-        os.kill(router.pids("router worker", 2)[0], signal.SIGKILL)
-        router.wait_for("respawned router worker")
-        wait_until(lambda: len(router.pids("router worker", 2)) == 2, "both")
+        os.kill(router.pids("fastrouter worker", 2)[0], signal.SIGKILL)
+        router.wait_for("respawned fastrouter worker")
+        wait_until(lambda: len(router.pids("fastrouter worker", 2)) == 2, "both")
         assert served_by(router, "a.com") == nodes[1].address
 
 

@@ -181,7 +181,7 @@ def test_a_kept_connection_that_the_node_closes(tmp_path):
         connection.close()
 
     with FakeNode(behave, path=str(tmp_path / "n.sock")) as node, passing_to(node) as router:
-        worker = router.pids("router worker")[0]
+        worker = router.pids("fastrouter worker")[0]
         idle = descriptors(worker)
         assert request(router.address).endswith(b"served")
         wait_until(lambda: descriptors(worker) == idle + 1, "the connection to be kept")
@@ -276,7 +276,7 @@ def test_a_slow_node_has_the_client_for_itself(tmp_path):
         FakeNode(behave, path=str(tmp_path / "n.sock")) as node,
         passing_to(node, "--fastrouter-timeout=1") as router,
     ):
-        worker = router.pids("router worker")[0]
+        worker = router.pids("fastrouter worker")[0]
         idle = descriptors(worker)
         with connect(router.address) as sock:
             sock.sendall(request_packet("GET", "http://foo.com/"))
@@ -312,7 +312,7 @@ def test_a_client_that_leaves_before_the_node_looks(tmp_path):
         with Router(
             "--fastrouter", address, "--fastrouter-to", path, "--fastrouter-fd-passing", path
         ) as router:
-            worker = router.pids("router worker")[0]
+            worker = router.pids("fastrouter worker")[0]
             idle = descriptors(worker)
             with connect(address) as sock:
                 sock.sendall(request_packet("GET", "http://foo.com/"))
@@ -327,7 +327,7 @@ def test_a_router_worker_that_is_killed_loses_no_request_that_was_passed(tmp_pat
         listener.listen(64)
         listener.settimeout(LIMIT)
         with passing_to(path) as router:
-            worker = router.pids("router worker")[0]
+            worker = router.pids("fastrouter worker")[0]
             idle = descriptors(worker)
             clients = [connect(router.address) for _ in range(20)]
             for number, client in enumerate(clients):
@@ -460,7 +460,7 @@ def test_a_node_whose_end_is_seen_before_it_is_gone(tmp_path):
             os.kill(worker, signal.SIGCONT)
 
     with FakeNode(behave, path=str(tmp_path / "node.sock")) as node, passing_to(node) as router:
-        worker = router.pids("router worker")[0]
+        worker = router.pids("fastrouter worker")[0]
         assert request(router.address).endswith(b"second")
     assert closed.is_set() and node.connections == 2
 
@@ -478,7 +478,7 @@ def test_a_node_that_was_reset_before_an_old_session_looks(tmp_path):
         os.kill(worker, signal.SIGCONT)
 
     with FakeNode(behave, path=str(tmp_path / "node.sock")) as node, passing_to(node) as router:
-        worker = router.pids("router worker")[0]
+        worker = router.pids("fastrouter worker")[0]
         packet = request_packet("GET", "http://foo.com/")
         stop = ("-e", "inject=sendmsg:signal=STOP:when=1")
         with connect(router.address) as sock:
@@ -571,7 +571,7 @@ def test_a_slow_node_that_knows_nothing_of_descriptors(tmp_path):
         connection.sendall(answer(b"late, and long enough to be read in two pieces, were it read so" * 2))
 
     with FakeNode(behave, path=str(tmp_path / "n.sock")) as node, told_to_pass_to(node) as router:
-        worker = router.pids("router worker")[0]
+        worker = router.pids("fastrouter worker")[0]
         with connect(router.address) as sock:
             sock.sendall(request_packet("GET", "http://foo.com/"))
             node.wait_for_requests(1)
@@ -631,7 +631,7 @@ def test_an_application_that_forks(tmp_path):
         before = used()
         for one in processes:
             switches = one.num_ctx_switches().voluntary
-            if "router worker" in " ".join(one.cmdline()):
+            if "fastrouter worker" in " ".join(one.cmdline()):
                 wait_until(lambda: one.num_ctx_switches().voluntary > switches + 1, "two seconds")  # noqa: B023
         assert used() - before < 0.5
         for child in psutil.Process(router.pid).children(recursive=True):

@@ -95,7 +95,7 @@ def test_a_large_pool_that_is_full_costs_the_others_little(node, algorithm):
         router.announce("other.com", node.address)
         for _ in range(320):
             ask(stack, router, "full.com")
-        (worker,) = router.pids("router worker")
+        (worker,) = router.pids("fastrouter worker")
         held.settimeout(LIMIT)
         accepted = [stack.enter_context(held.accept()[0]) for _ in range(300)]
         before, started = cpu(worker), time.monotonic()
@@ -253,7 +253,7 @@ def test_no_busy_loop_after_a_time_out():
         with Router(
             "--fastrouter=127.0.0.1:0", f"--fastrouter-to={node.address}", "--fastrouter-timeout=4"
         ) as router:
-            (worker,) = router.pids("router worker")
+            (worker,) = router.pids("fastrouter worker")
             sock = ask(stack, router)
             node.wait_for_requests(1)
             sock.shutdown(socket.SHUT_WR)
@@ -307,7 +307,7 @@ def test_a_large_body_in_memory_is_sent_without_copying_it_each_time(tmp_path):
     with FakeNode(path=str(tmp_path / "node.sock")) as node:
         arguments = (f"--fastrouter-to={node.address}", f"--fastrouter-post-buffering={len(body)}")
         with Router("--fastrouter=127.0.0.1:0", *arguments) as router:
-            (worker,) = router.pids("router worker")
+            (worker,) = router.pids("fastrouter worker")
             before = cpu(worker)
             assert request(router.address, body=body)
             assert cpu(worker) - before < LIMIT / 10
@@ -330,11 +330,11 @@ def test_mapping_functions_may_exit_answer_nonsense_and_use_the_cache(node, tmp_
         f"--add-cache-item=node={node.address}",
     )
     with Router("--fastrouter=127.0.0.1:0", *arguments, cwd=tmp_path) as router:
-        (worker,) = router.pids("router worker")
+        (worker,) = router.pids("fastrouter worker")
         assert request(router.address, "http://exit.com/") == b""
         assert request(router.address, "http://surrogate.com/") == b""
         assert request(router.address).endswith(node.address.encode())
-        assert router.pids("router worker") == [worker] and "bug" not in router.output
+        assert router.pids("fastrouter worker") == [worker] and "bug" not in router.output
 
 
 def test_a_client_that_resets_is_not_taken_for_a_full_disk(node):
@@ -374,7 +374,7 @@ def test_no_harakiri_for_the_successor_of_a_dead_worker(node, tmp_path):
     arguments = ("--fastrouter-use-code-string=0:mapper.py:get", "--fastrouter-harakiri=1")
     with Router("--fastrouter=127.0.0.1:0", *arguments, cwd=tmp_path) as router:
         assert request(router.address, "http://kill.com/") == b""
-        router.wait_for("respawned router worker 1")
+        router.wait_for("respawned fastrouter worker 1")
         assert request(router.address).endswith(node.address.encode())
         assert "HARAKIRI" not in router.output
 
@@ -396,7 +396,7 @@ def test_no_harakiri_after_a_pause_of_everything(node, tmp_path):
 def test_accepting_goes_on_as_soon_as_a_session_ends():
     """Without descriptors nobody is accepted; one second for each of those that wait would be long."""
     with HeldNode() as held, router_to(held) as router, ExitStack() as stack:
-        (worker,) = router.pids("router worker")
+        (worker,) = router.pids("fastrouter worker")
         clients = [ask(stack, router)]
         assert held.entered.wait(LIMIT)
         highest = max(int(fd) for fd in os.listdir(f"/proc/{worker}/fd"))

@@ -53,7 +53,7 @@ def test_a_node_that_closed_while_the_client_does_not_read_spins_nobody(tmp_path
         FakeNode(behave, path=str(tmp_path / "n.sock")) as node,
         Router(*arguments, "--fastrouter-to", node.address) as router,
     ):
-        worker = router.pids("router worker")[0]
+        worker = router.pids("fastrouter worker")[0]
         before = descriptors(worker)
         with connect(router.address) as sock:
             sock.sendall(request_packet("GET", "http://foo.com/"))
@@ -80,11 +80,13 @@ def test_a_retry_begins_with_the_client_unwatched():
         with connect(router.address) as sock:
             sock.sendall(request_packet("GET", "http://foo.com/"))
             wait_until(lambda: first.connections, "the first node to be tried")
-            wait_for_sweeps(router.pids("router worker")[0])  # the client is watched from the second one on
+            wait_for_sweeps(
+                router.pids("fastrouter worker")[0]
+            )  # the client is watched from the second one on
             swept.set()
             wait_until(lambda: second.connections, "the second node to be tried")
             sock.shutdown(socket.SHUT_WR)
-            assert is_idle(router.pids("router worker")[0])
+            assert is_idle(router.pids("fastrouter worker")[0])
             release.set()
             assert read_all(sock) == b"served"
 
@@ -98,7 +100,7 @@ def test_half_a_request_at_a_graceful_stop_is_served(app_file):
         packet = request_packet("GET", "http://foo.com/")
         with connect(router.address) as sock:
             sock.sendall(packet[:50])
-            wait_until(lambda: descriptors(router.pids("router worker")[0]) > 14, "the session")
+            wait_until(lambda: descriptors(router.pids("fastrouter worker")[0]) > 14, "the session")
             router.process.send_signal(signal.SIGTERM)
             router.wait_for("stopping gracefully")
             sock.sendall(packet[50:])
@@ -110,7 +112,7 @@ def test_the_backlog_is_served_at_a_graceful_stop(node):
     """Also what stands behind a request that is over at once."""
     with subscription_router() as router:
         router.announce("foo.com", node.address)
-        worker = router.pids("router worker")[0]
+        worker = router.pids("fastrouter worker")[0]
         os.kill(worker, signal.SIGSTOP)
         sockets = [connect(router.address) for _ in range(3)]
         for sock, host in zip(sockets, ("unknown.com", "foo.com", "foo.com"), strict=True):
@@ -163,7 +165,7 @@ def test_replacing_an_app_worker_after_its_requests_is_no_crash(app_file):
 def test_a_uid_without_a_name(option, node):
     with Router("--fastrouter=127.0.0.1:0", "--fastrouter-to", node.address, option) as router:
         assert request(router.address)
-        assert psutil.Process(router.pids("router worker")[0]).uids().real == 54321
+        assert psutil.Process(router.pids("fastrouter worker")[0]).uids().real == 54321
 
 
 def test_a_client_that_was_slow_to_ask_is_still_noticed_when_it_leaves(tmp_path):
@@ -175,7 +177,7 @@ def test_a_client_that_was_slow_to_ask_is_still_noticed_when_it_leaves(tmp_path)
         FakeNode(behave) as node,
         Router("--fastrouter", tmp_path / "r.sock", "--fastrouter-to", node.address) as router,
     ):
-        worker = router.pids("router worker")[0]
+        worker = router.pids("fastrouter worker")[0]
         before = descriptors(worker)
         packet = request_packet("GET", "http://foo.com/")
         with connect(router.address) as sock:
@@ -239,7 +241,7 @@ def test_a_node_whose_failure_message_was_lost_comes_back(node):
         os.kill(server, signal.SIGSTOP)
         assert request(router.address) == b""
         os.kill(server, signal.SIGKILL)
-        router.wait_for("respawned subscription server")
+        router.wait_for("respawned fastrouter subscription server")
         with socket.socket() as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(("127.0.0.1", int(address.rpartition(":")[2])))
@@ -290,7 +292,7 @@ def test_a_crowd_before_a_busy_node_keeps_nobody_else_waiting(tmp_path, node):
             sock = stack.enter_context(connect(router.address))
             sock.sendall(packet)
         assert request(router.address).endswith(node.address.encode())
-        process = psutil.Process(router.pids("router worker")[0])
+        process = psutil.Process(router.pids("fastrouter worker")[0])
         process.cpu_percent(None)
         assert process.cpu_percent(0.5) < 50
 
@@ -299,7 +301,7 @@ def test_a_subscription_server_that_was_held_up_drops_nobody_who_announced(node)
     with subscription_router("--subscription-tolerance=1") as router:
         router.announce("foo.com", node.address)
         server = router.pids("subscription server")[0]
-        worker = router.pids("router worker")[0]
+        worker = router.pids("fastrouter worker")[0]
         os.kill(server, signal.SIGSTOP)
         wait_for_sweeps(worker)  # longer than the tolerance
         for number in range(100):  # more than it takes at a time
@@ -335,7 +337,7 @@ def test_the_limit_on_sessions_holds_while_they_come_and_go():
             Router(*arguments, prefix=("prlimit", "--nofile=80:80")) as router,
             contextlib.ExitStack() as stack,
         ):
-            worker = router.pids("router worker")[0]
+            worker = router.pids("fastrouter worker")[0]
             staying = [stack.enter_context(connect(router.address)) for _ in range(6)]
             for sock in staying:
                 sock.sendall(request_packet("GET", "http://foo.com/stay"))

@@ -244,7 +244,7 @@ def test_a_full_unix_backlog_is_waited_out(tmp_path):
             connect(router.address) as sock,
         ):
             sock.sendall(request_packet("GET", "http://foo.com/"))
-            wait_until(lambda: descriptors(router.pids("router worker")[0]) > 15, "the session")
+            wait_until(lambda: descriptors(router.pids("fastrouter worker")[0]) > 15, "the session")
             listener.settimeout(LIMIT)
             while True:
                 connection, _ = listener.accept()
@@ -368,7 +368,7 @@ def test_clients_that_vanish_at_every_stage_leave_nothing_behind(router):
 
     with FakeNode(behave) as node:
         router.announce("foo.com", node.address)
-        worker = router.pids("router worker")[0]
+        worker = router.pids("fastrouter worker")[0]
         before = descriptors(worker)
         packet = request_packet("POST", "http://foo.com/", bytes(1000))
         for reset in (False, True):
@@ -381,7 +381,7 @@ def test_clients_that_vanish_at_every_stage_leave_nothing_behind(router):
                     assert waiting.acquire(timeout=LIMIT)
                 sock.close()
         wait_until(lambda: descriptors(worker) == before, "all descriptors to be closed")
-        assert router.pids("router worker") == [worker]
+        assert router.pids("fastrouter worker") == [worker]
 
 
 def test_a_client_that_leaves_while_the_node_thinks_is_noticed(router):
@@ -413,7 +413,7 @@ def test_without_descriptors_left_it_waits_and_goes_on(node):
     with FakeNode(behave) as slow:
         arguments = ("--fastrouter=127.0.0.1:0", "--fastrouter-to", slow.address)
         with Router(*arguments, prefix=("prlimit", "--nofile=80:80")) as router:
-            worker = router.pids("router worker")[0]
+            worker = router.pids("fastrouter worker")[0]
             with contextlib.ExitStack() as stack:
                 sockets = [stack.enter_context(connect(router.address)) for _ in range(40)]
                 for sock in sockets:
@@ -421,7 +421,7 @@ def test_without_descriptors_left_it_waits_and_goes_on(node):
                 router.wait_for("as many as it may have")
                 release.set()
                 assert [read_all(sock) for sock in sockets] == [b"served"] * 40
-            assert router.pids("router worker") == [worker]
+            assert router.pids("fastrouter worker") == [worker]
 
 
 def test_a_graceful_stop_finishes_what_is_open(router):

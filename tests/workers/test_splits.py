@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from fastrouter.client import request_packet
 from fastrouter.memory.shared import Layout, SharedState
 from fastrouter.options import Options
-from workers.context import Context, Pipe
+from workers.context import Context, Gateway, Pipe
 from workers.gateways.fastrouter import FastrouterExchange
 from workers.loop import Loop
 from workers.routing.engine import Engine
@@ -25,9 +25,9 @@ def engine():
     """A router worker's, without a process of its own."""
     options = Options()
     options.router.to = ["127.0.0.1:1"]
-    context = Context(options, SharedState(Layout(options.router.configured_slots, 1, 0)))
-    context.deltas = [Pipe(-1, -1)]
-    return Engine(context, 0, Loop(lambda: None), lambda: None)
+    state = SharedState(Layout(options.router.configured_slots, 1))
+    gateway = Gateway(Context(options), options.router, state, deltas=[Pipe(-1, -1)])
+    return Engine(gateway, 0, Loop(lambda: None), lambda: None)
 
 
 def read_in_pieces(engine, pieces):

@@ -8,6 +8,8 @@ import pytest
 
 import workers.stats_server
 from fastrouter.memory.shared import Layout, SharedState
+from fastrouter.options import Options
+from workers.context import Context, Gateway
 from workers.stats_server import StatsServer, _Reader
 
 SIZE = 1_000_000
@@ -23,13 +25,9 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def server(clock):
-    options = SimpleNamespace(
-        sockets=SimpleNamespace(socket_timeout=1), router=SimpleNamespace(configured_slots=0)
-    )
-    state = SharedState(Layout(1, 1))
-    return StatsServer(
-        SimpleNamespace(options=options, state=state, stats_listeners=[], prometheus_listeners=[])
-    )
+    context = Context(Options())
+    context.options.sockets.socket_timeout = 1
+    return StatsServer(Gateway(context, context.options.router, SharedState(Layout(2, 1))))
 
 
 def telling(server, clock):

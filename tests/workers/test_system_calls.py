@@ -49,7 +49,7 @@ def calls(traced, router, log):
     """System calls a request, but for those of waiting."""
     for _ in range(3):
         assert request(router.address)
-    stop = traced(router.pids("router worker")[0], log)
+    stop = traced(router.pids("fastrouter worker")[0], log)
     for _ in range(REQUESTS):
         assert request(router.address)
     found = stop()

@@ -4,7 +4,6 @@ import logging
 import signal
 from collections.abc import Callable
 
-from fastrouter.memory.cells import Table
 from fastrouter.options import Options
 from fastrouter.subscriptions.subscriber import Subscription, parse_subscriptions
 from fastrouter.wire.announcement import Announcement
@@ -28,12 +27,12 @@ def run_announcer(context: Context, index: int, ready: Callable[[], None]) -> in
 
     def tick() -> None:
         resolver.tick()
-        announcer.tick(cells[Table.PAUSED], cells[Table.SILENT])
+        announcer.tick(program.is_paused, program.is_silent)
 
     def stop() -> None:
         loop.running = False
 
-    cells = context.state.cells
+    program = context.program
     loop = Loop(tick)
     resolver = Resolver(loop, lambda host: announcer.announce())
     announcer = Announcer(
@@ -44,11 +43,11 @@ def run_announcer(context: Context, index: int, ready: Callable[[], None]) -> in
     )
     _remember(context, announcer)
     loop.handle_signals({signal.SIGTERM: stop, signal.SIGINT: stop})
-    if not (cells[Table.PAUSED] or cells[Table.SILENT]):
+    if not (program.is_paused or program.is_silent):
         announcer.begin()
     ready()  # who served before is told to end now
     loop.run()
-    if not cells[Table.SILENT]:
+    if not program.is_silent:
         announcer.unsubscribe()
     return 0
 

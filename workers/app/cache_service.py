@@ -29,7 +29,7 @@ class CacheService:
         self._caches: Mapping[str, Cache] = context.caches
         self._local = "unix" in allowed
         self._networks = [ipaddress.ip_network(text) for text in allowed if text != "unix"]
-        routed = {listener.name for listener in context.router_listeners}
+        routed = {listener.name for gateway in context.gateways for listener in gateway.listeners}
         # On a socket that the router accepts on as well there are everybody's requests.
         self._obeying = {
             listener.socket.fileno() for listener in context.app_listeners if listener.name not in routed

@@ -8,7 +8,7 @@ from fastrouter.memory.cells import Worker
 from fastrouter.memory.outcomes import error_cell
 from fastrouter.text import to_bytes, to_text
 from fastrouter.wire.request import MAX_HOPS
-from workers.context import Context
+from workers.context import Gateway
 from workers.loop import Loop
 from workers.routing.nodes import Nodes
 
@@ -26,11 +26,11 @@ _LOOP_LOGGED_EVERY = 60
 class Engine:
     """One a router worker. A session reads what it needs here; it owns nothing of it."""
 
-    def __init__(self, context: Context, index: int, loop: Loop, changed: Callable[[], None]) -> None:
+    def __init__(self, gateway: Gateway, index: int, loop: Loop, changed: Callable[[], None]) -> None:
         """changed is called as Nodes says. Raises what Nodes raises."""
-        options = context.options.router
+        options = gateway.options
         self.loop = loop
-        self.nodes = Nodes(context, index, loop, changed)
+        self.nodes = Nodes(gateway, index, loop, changed)
         self.seconds = 0
         """Counts the seconds since the start, for the ages of sessions."""
         self.open = 0
@@ -45,11 +45,12 @@ class Engine:
         self.post_buffering = options.post_buffering
         self.post_buffering_dir = options.post_buffering_dir
         self.answers_errors = options.answer_errors
-        self.passes_clients = not context.options.sockets.no_fd_passing
+        self.passes_clients = not gateway.context.options.sockets.no_fd_passing
         self.force_key = to_bytes(options.force_key)
-        self.mountpoints = context.options.subscription.mountpoints if options.subscription_server else 0
-        self.name = f"[uWSGI fastrouter pid {os.getpid()}]"
-        self._cells = context.state.worker_cells(index)
+        subscription = gateway.context.options.subscription
+        self.mountpoints = subscription.mountpoints if options.subscription_server else 0
+        self.name = f"[uWSGI {gateway.prefix} pid {os.getpid()}]"
+        self._cells = gateway.state.worker_cells(index)
         self._loop_logged_at = -_LOOP_LOGGED_EVERY
 
     def is_alone(self) -> bool:

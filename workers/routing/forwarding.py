@@ -19,19 +19,21 @@ from fastrouter.routing.pool import Balancing
 from fastrouter.routing.routes import Routes
 from fastrouter.text import to_bytes
 from fastrouter.wire.traits import ConfiguredTraits
-from workers.context import Context
+from workers.context import Gateway
 from workers.usercode.mapping import load_mapping
 
 __all__ = ["make_balancing", "make_fallback", "make_forwarder"]
 
 
-def make_balancing(context: Context, index: int, counters: NodeCounters, health: Health) -> Balancing:
+def make_balancing(gateway: Gateway, index: int, counters: NodeCounters, health: Health) -> Balancing:
     """What the pools of router worker number index have in common."""
-    subscription, router = context.options.subscription, context.options.router
-    takes = frozenset() if context.options.sockets.no_fd_passing else context.own_nodes | {*router.fd_passing}
+    subscription, router = gateway.context.options.subscription, gateway.options
+    takes = gateway.context.own_nodes | {*router.fd_passing}
+    if gateway.context.options.sockets.no_fd_passing:
+        takes = frozenset()
     return Balancing(
         subscription.algorithm,
-        index / router.processes,
+        index / gateway.workers,
         counters,
         health,
         subscription.slow_start,
@@ -39,16 +41,16 @@ def make_balancing(context: Context, index: int, counters: NodeCounters, health:
     )
 
 
-def make_fallback(context: Context, routes: Routes, balancing: Balancing) -> list[Node]:
+def make_fallback(gateway: Gateway, routes: Routes, balancing: Balancing) -> list[Node]:
     """The nodes to turn to when another has failed."""
-    options = context.options.router
-    return _configured(context, routes, balancing, options.fallback, len(options.to))
+    options = gateway.options
+    return _configured(gateway, routes, balancing, options.fallback, len(options.to))
 
 
 def _configured(
-    context: Context, routes: Routes, balancing: Balancing, addresses: Sequence[str], first_slot: int
+    gateway: Gateway, routes: Routes, balancing: Balancing, addresses: Sequence[str], first_slot: int
 ) -> list[Node]:
-    nodes, layout = [], context.state.layout
+    nodes, layout = [], gateway.state.layout
     for slot, address in enumerate(addresses, first_slot):
         traits = balancing.configured.of(address)
         if host_name(address):
@@ -61,39 +63,39 @@ def _configured(
 
 
 def make_forwarder(
-    context: Context, index: int, routes: Routes, balancing: Balancing, fallback: list[Node]
+    gateway: Gateway, index: int, routes: Routes, balancing: Balancing, fallback: list[Node]
 ) -> Forwarder:
     """The forwarder that counts, for router worker number index.
 
     Raises LoadError for a mapping function that is not there; what its script raises passes through.
     """
-    forwarder = _chosen(context, index, routes, balancing)
-    if fallback and context.options.router.fallback_on_no_key:
+    forwarder = _chosen(gateway, index, routes, balancing)
+    if fallback and gateway.options.fallback_on_no_key:
         return FallbackForwarder(forwarder, fallback)
     return forwarder
 
 
-def _chosen(context: Context, index: int, routes: Routes, balancing: Balancing) -> Forwarder:
-    options, layout = context.options.router, context.state.layout
+def _chosen(gateway: Gateway, index: int, routes: Routes, balancing: Balancing) -> Forwarder:
+    options, layout = gateway.options, gateway.state.layout
     adhoc = AdhocNodes(options.configured_slots - 1, layout, balancing.configured)
     match next(iter(options.forwarders), "to"):
         case "use_cache":
-            cache = context.caches[options.use_cache or next(iter(context.caches))]
-            return CacheForwarder(cache, index, adhoc)
+            cache = gateway.context.caches[options.use_cache or next(iter(gateway.context.caches))]
+            return CacheForwarder(cache, gateway.first_reader + index, adhoc)
         case "use_code_string":
             source = options.use_code_string
             assert source is not None
             name = f"{source.function}() of {source.script}"
-            return CodeForwarder(load_mapping(source, context.options.app), name, adhoc)
+            return CodeForwarder(load_mapping(source, gateway.context.options.app), name, adhoc)
         case "use_socket":
-            listener = context.app_listeners[options.use_socket or 0]
+            listener = gateway.context.app_listeners[options.use_socket or 0]
             slot = options.configured_slots - 1
             traits = balancing.configured.of(listener.name)
             return FixedForwarder(configured(listener.name, slot, layout, traits))
         case "use_pattern":
             return PathForwarder(pattern_template(options.use_pattern), adhoc)
         case "subscription_server":
-            subscription = context.options.subscription
+            subscription = gateway.context.options.subscription
             fallback = to_bytes(options.subscription_fallback_key)
             keys = lookups(
                 subscription.dotsplit,
@@ -103,5 +105,5 @@ def _chosen(context: Context, index: int, routes: Routes, balancing: Balancing) 
             return SubscriptionForwarder(routes, keys)
         case "use_base":
             return PathForwarder(base_template(options.use_base), adhoc)
-    nodes = _configured(context, routes, balancing, options.to, 0)
-    return StaticForwarder(nodes, context.state, balancing.for_configured_nodes(), options.gracetime)
+    nodes = _configured(gateway, routes, balancing, options.to, 0)
+    return StaticForwarder(nodes, gateway.state, balancing.for_configured_nodes(), options.gracetime)

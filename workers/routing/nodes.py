@@ -16,7 +16,7 @@ from fastrouter.routing.node import Node
 from fastrouter.routing.pool import Balancing
 from fastrouter.routing.routes import Routes
 from fastrouter.text import to_text
-from workers.context import Context
+from workers.context import Gateway
 from workers.loop import Loop
 from workers.routing.forwarding import make_balancing, make_fallback, make_forwarder
 from workers.routing.kept import KeptConnections
@@ -39,30 +39,30 @@ _NOT_THE_NODES_FAULT: Final = frozenset(
 class Nodes:
     """Knows nothing of sessions: a request is a key and, while it waits for room, a ticket."""
 
-    def __init__(self, context: Context, index: int, loop: Loop, changed: Callable[[], None]) -> None:
+    def __init__(self, gateway: Gateway, index: int, loop: Loop, changed: Callable[[], None]) -> None:
         """changed is called when there may be nodes where there were none, or none any more.
 
         Raises LoadError for a mapping function that is not there; what its script raises passes through.
         """
-        options = context.options.router
-        self.counters = NodeCounters(context.state, index)
-        self.health = Health(context.state, self.counters, options.max_fails)
+        options = gateway.options
+        self.counters = NodeCounters(gateway.state, index)
+        self.health = Health(gateway.state, self.counters, options.max_fails)
         self.kept = KeptConnections(loop, self._spoke_unasked)
         self.waiting = Waiting(loop)
-        self._cells = context.state.worker_cells(index)
-        self._table_cells = context.state.cells
-        self._deltas = context.deltas[index].reader
-        self._failures = context.failures.writer if context.failures else -1
-        balancing: Balancing = make_balancing(context, index, self.counters, self.health)
-        self._routes = Routes(context.state, balancing)
-        self.fallback: list[Node] = make_fallback(context, self._routes, balancing)
+        self._cells = gateway.state.worker_cells(index)
+        self._table_cells = gateway.state.cells
+        self._deltas = gateway.deltas[index].reader
+        self._failures = gateway.failures.writer if gateway.failures else -1
+        balancing: Balancing = make_balancing(gateway, index, self.counters, self.health)
+        self._routes = Routes(gateway.state, balancing)
+        self.fallback: list[Node] = make_fallback(gateway, self._routes, balancing)
         """The nodes to try when another has failed."""
-        self._forwarder: Forwarder = make_forwarder(context, index, self._routes, balancing, self.fallback)
+        self._forwarder: Forwarder = make_forwarder(gateway, index, self._routes, balancing, self.fallback)
         self.candidates = self._forwarder.candidates
         """Yields the nodes to try for a key and a client's address, in order."""
         self.knows = self._forwarder.knows
         """Whether a key has nodes, or had some not long ago."""
-        self._unserved = UnservedLog(context.state, index)
+        self._unserved = UnservedLog(gateway.state, index)
         subscription_decides = next(iter(options.forwarders), "") == "subscription_server"
         self._why_unknown = "nobody has announced it" if subscription_decides else "it is mapped to none"
         self._quiet = options.quiet

@@ -4,9 +4,9 @@ import logging
 import signal
 from collections.abc import Callable
 
-from fastrouter.memory.cells import Table, Worker
+from fastrouter.memory.cells import Worker
 from workers.access_log import AccessLog, Record
-from workers.context import Context
+from workers.context import Gateway
 from workers.loop import IN, Event, Loop
 from workers.process import BOOT_FAILURE, raise_descriptor_limit
 from workers.routing.acceptor import Acceptor, Reason
@@ -31,14 +31,15 @@ _DESCRIPTORS = 2
 """Of a session: its client's and its node's. With post-buffering there may be a file besides."""
 
 
-def run_router(context: Context, index: int, ready: Callable[[], None], exchange: MakeExchange) -> int:
+def run_router(gateway: Gateway, index: int, ready: Callable[[], None], exchange: MakeExchange) -> int:
     """Be router worker number index of a gateway until told to stop. Returns the exit code."""
-    context.state.worker_cells(index)[Worker.BUSY_SINCE] = 0  # a predecessor's turn is not this one's
-    install_uwsgi_module(context.caches, context.options.sockets.socket_timeout, index)
+    gateway.state.worker_cells(index)[Worker.BUSY_SINCE] = 0  # a predecessor's turn is not this one's
+    reader = gateway.first_reader + index
+    install_uwsgi_module(gateway.context.caches, gateway.context.options.sockets.socket_timeout, reader)
     try:
-        router = Router(context, index, exchange)
-        if context.options.router.post_buffering:
-            BodyFile(context.options.router.post_buffering_dir).close()
+        router = Router(gateway, index, exchange)
+        if gateway.options.post_buffering:
+            BodyFile(gateway.options.post_buffering_dir).close()
     except (LoadError, BufferingFailed) as error:
         log.error("cannot route: %s", error)
         return BOOT_FAILURE
@@ -61,14 +62,14 @@ def run_router(context: Context, index: int, ready: Callable[[], None], exchange
 class Router:
     """One router worker."""
 
-    def __init__(self, context: Context, index: int, exchange: MakeExchange) -> None:
-        options = context.options.router
+    def __init__(self, gateway: Gateway, index: int, exchange: MakeExchange) -> None:
+        options = gateway.options
         self.loop = Loop(self._tick, options.events)
         self._exchange = exchange
-        self._cells = context.state.worker_cells(index)
-        self._table_cells = context.state.cells
+        self._cells = gateway.state.worker_cells(index)
+        self._program = gateway.context.program
         self._sessions: set[Exchange] = set()
-        self._engine = Engine(context, index, self.loop, self._update_cheap)
+        self._engine = Engine(gateway, index, self.loop, self._update_cheap)
         each = _DESCRIPTORS + (1 if options.post_buffering else 0)
         by_descriptors = max((raise_descriptor_limit() - _RESERVED_DESCRIPTORS) // each, 1)
         self._max_sessions = min(options.max_sessions or by_descriptors, by_descriptors)
@@ -76,16 +77,16 @@ class Router:
         """That it has all the sessions that it may have was said, and is true still, or almost."""
         self._acceptor = Acceptor(
             self.loop,
-            context.router_listeners,
-            context.app_listeners,
+            gateway.listeners,
+            gateway.context.app_listeners,
             self._engine.nodes.keep_up,
             self._admit,
         )
         self._can_be_cheap = options.cheap
-        self._deltas = context.deltas[index].reader
+        self._deltas = gateway.deltas[index].reader
         self._access_log: AccessLog | None = None
         if options.log:
-            sink = FileSink(context.access_log, context.access_log_path, context.access_log)
+            sink = FileSink(gateway.access_log, gateway.access_log_path, gateway.access_log)
             self._access_log = AccessLog(sink, options.log_format, index)
         if options.harakiri:
             self.loop.time_turns(self._cells, Worker.BUSY_SINCE)
@@ -97,7 +98,7 @@ class Router:
         self._engine.nodes.take_over()
         if self._can_be_cheap:
             self._acceptor.close(Reason.CHEAP)
-        if self._table_cells[Table.PAUSED]:
+        if self._program.is_paused:
             self._acceptor.close(Reason.PAUSED)
         self._update_cheap()
         self._acceptor.update()
@@ -160,7 +161,7 @@ class Router:
         self._engine.seconds += 1
         self._acceptor.reopen(Reason.EXHAUSTED)
         self._log_room()
-        if self._table_cells[Table.PAUSED]:
+        if self._program.is_paused:
             self._acceptor.close(Reason.PAUSED)
         else:
             self._acceptor.reopen(Reason.PAUSED)

@@ -12,7 +12,7 @@ from fastrouter.memory.cells import Slot
 from fastrouter.memory.shared import NodeRecord
 from fastrouter.options import RouterOptions
 from fastrouter.text import to_bytes, to_text
-from workers.context import Context
+from workers.context import Gateway
 from workers.resolver import Resolver, TooManyNames, look_up
 from workers.table.publisher import Publisher
 
@@ -32,9 +32,9 @@ def named_slots(options: RouterOptions) -> dict[int, str]:
 class ConfiguredNames:
     """Keeps the slots of such nodes up to date."""
 
-    def __init__(self, context: Context, resolver: Resolver, publisher: Publisher) -> None:
-        self._named = named_slots(context.options.router)
-        self._state = context.state
+    def __init__(self, gateway: Gateway, resolver: Resolver, publisher: Publisher) -> None:
+        self._named = named_slots(gateway.options)
+        self._state = gateway.state
         self._resolver = resolver
         self._publisher = publisher
 

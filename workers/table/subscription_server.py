@@ -28,7 +28,7 @@ from fastrouter.wire.announcement import (
     pool_hash,
 )
 from workers.announcing.transmitter import Resubscriber, Transmitter
-from workers.context import Context
+from workers.context import Gateway
 from workers.loop import Event, Loop
 from workers.resolver import Resolver, TooManyNames
 from workers.table.acknowledging import Acknowledgements
@@ -60,9 +60,9 @@ _CREDENTIALS = struct.Struct("3i")
 """Process, user and group (struct ucred, unix(7))."""
 
 
-def run_subscription_server(context: Context, index: int, ready: Callable[[], None]) -> int:
+def run_subscription_server(gateway: Gateway, index: int, ready: Callable[[], None]) -> int:
     """Be the subscription server until told to stop. Returns the exit code."""
-    server = SubscriptionServer(context)
+    server = SubscriptionServer(gateway)
     server.loop.handle_signals({signal.SIGTERM: server.stop, signal.SIGINT: server.stop})
     server.start()
     ready()
@@ -74,35 +74,35 @@ def run_subscription_server(context: Context, index: int, ready: Callable[[], No
 class SubscriptionServer:
     """Datagrams in, deltas out."""
 
-    def __init__(self, context: Context) -> None:
-        assert context.failures is not None
-        options = context.options.subscription
+    def __init__(self, gateway: Gateway) -> None:
+        assert gateway.failures is not None
+        options = gateway.context.options.subscription
         self.loop = Loop(self._tick)
-        self._cells = context.state.cells
+        self._cells = gateway.state.cells
         limits = Limits(options.max_pools, options.max_pool_nodes, options.max_source_nodes)
-        self._table = SubscriptionTable(context.state, context.options.router.configured_slots, limits)
+        self._table = SubscriptionTable(gateway.state, gateway.options.configured_slots, limits)
         self._tolerance = options.tolerance
         self._sockets = {
-            listener.socket.fileno(): listener.socket for listener in context.subscription_listeners
+            listener.socket.fileno(): listener.socket for listener in gateway.subscription_listeners
         }
-        self._publisher = Publisher(self.loop, context.state, [pipe.writer for pipe in context.deltas])
-        self._failures = context.failures.reader
+        self._publisher = Publisher(self.loop, gateway.state, [pipe.writer for pipe in gateway.deltas])
+        self._failures = gateway.failures.reader
         # An application may share a socket with the router; then a request ends there sooner or later.
-        by_app = {listener.name for listener in context.app_listeners}
-        bound = {listener.name for listener in context.router_listeners} - by_app
-        self._own = OwnAddresses(bound, context.started_in)
+        by_app = {listener.name for listener in gateway.context.app_listeners}
+        bound = {listener.name for listener in gateway.listeners} - by_app
+        self._own = OwnAddresses(bound, gateway.context.started_in)
         self._refused = 0
         # A node says the same in every round, unless it signs.
         self._parse = lru_cache(_REMEMBERED)(parse_announcement)
         self._rates = Rates(options.max_rate)
-        self._admission = _admission(context)
+        self._admission = _admission(gateway)
         self._resolver = Resolver(self.loop, self._take_waiting)
         self._waiting: dict[tuple[str, str], tuple[Announcement, Sender]] = {}
         """Announcements whose node's name is being looked up, by key and address."""
-        self._names = ConfiguredNames(context, self._resolver, self._publisher)
-        self._others = _others(context, self._resolver)
-        self._federation = Federation(context.name, bool(self._others))
-        self._snapshot = Snapshot(options.state, context.state, self._table)
+        self._names = ConfiguredNames(gateway, self._resolver, self._publisher)
+        self._others = _others(gateway, self._resolver)
+        self._federation = Federation(gateway.name, bool(self._others))
+        self._snapshot = Snapshot(gateway.saved_table, gateway.state, self._table)
         self._acknowledgements = Acknowledgements(options.notify_allow)
         self._wants_credentials = options.credentials
         pid = os.getpid()
@@ -314,8 +314,8 @@ def _host(address: object) -> str:
     return host.removeprefix("::ffff:") if "." in host else host
 
 
-def _admission(context: Context) -> Admission:
-    options = context.options.subscription
+def _admission(gateway: Gateway) -> Admission:
+    options = gateway.context.options.subscription
     keys = None
     if options.sign_check is not None:
         from fastrouter.wire.signature import KeyFiles  # brings in cryptography, which few need
@@ -323,7 +323,7 @@ def _admission(context: Context) -> Admission:
         keys = KeyFiles(options.sign_check.digest, options.sign_check.directory)
     return Admission(
         keys,
-        context.signed_times,
+        gateway.signed_times,
         options.sign_tolerance,
         options.sign_skip_uid,
         options.credentials_check,
@@ -332,12 +332,12 @@ def _admission(context: Context) -> Admission:
     )
 
 
-def _others(context: Context, resolver: Resolver) -> list[Resubscriber]:
+def _others(gateway: Gateway, resolver: Resolver) -> list[Resubscriber]:
     """The routers that are told what is announced here."""
-    options = context.options.router
+    options = gateway.options
     if not options.resubscribe:
         return []
-    own = context.router_listeners[0].name
+    own = gateway.listeners[0].name
     try:
         transmitter = Transmitter(resolver, options.resubscribe_bind)
     except (OSError, ValueError) as error:
