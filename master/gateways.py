@@ -4,11 +4,12 @@ import os
 import socket
 
 from fastrouter.memory.shared import Layout, SharedState
-from fastrouter.options import Options, RouterOptions
+from fastrouter.options import GatewayOptions, Options
 from fastrouter.subscriptions.subscriber import parse_subscriptions
+from fastrouter.text import to_bytes
 from master.reloading.handover import Handover
 from master.sockets import BindError, Sockets
-from workers.context import Context, Gateway, Pipe
+from workers.context import Context, Gateway, Listener, Pipe
 from workers.sinks import open_log
 from workers.table.static_names import named_slots
 
@@ -25,7 +26,7 @@ def make_gateways(context: Context, more_workers: int) -> None:
         first_reader += workers
 
 
-def _slots(options: RouterOptions, program: Options) -> int:
+def _slots(options: GatewayOptions, program: Options) -> int:
     return options.configured_slots + program.subscription.max_nodes
 
 
@@ -35,7 +36,10 @@ def bind_all(context: Context, sockets: Sockets) -> None:
     context.shared_listeners = sockets.shared
     for gateway in context.gateways:
         router = gateway.options
-        gateway.listeners = sockets.bind(router.addresses) + sockets.attach(router.zerg)
+        bound = sockets.bind(router.addresses, router.DEFERS)
+        for text, listener in zip(router.addresses, bound, strict=True):
+            gateway.keys[listener.socket.fileno()] = to_bytes(_key(text, listener))
+        gateway.listeners = bound + sockets.attach(router.zerg)
         gateway.subscription_listeners = sockets.bind_datagrams(router.subscription_server)
     context.app_listeners = sockets.bind(options.app.sockets)
     context.app_listeners += sockets.attach(options.app.zerg, options.app.zerg_fallback)
@@ -51,6 +55,12 @@ def bind_all(context: Context, sockets: Sockets) -> None:
         gateway.deltas = [_pipe() for _ in range(gateway.workers)]
         if router.subscription_server or named_slots(router):
             gateway.failures = _pipe()
+
+
+def _key(text: str, listener: Listener) -> str:
+    """What a listener is called as a key: as it is configured, if that says where it is (as in uWSGI)."""
+    says_where = not text.startswith(("=", "fd://")) and not text.endswith(":0")
+    return text if says_where else listener.name
 
 
 def _own_nodes(context: Context) -> frozenset[str]:

@@ -9,6 +9,8 @@ from workers.announcing.application import is_announced, run_announcer
 from workers.app.worker import run_app
 from workers.context import Context, Gateway
 from workers.gateways.fastrouter import FastrouterExchange
+from workers.gateways.raw import RawExchange
+from workers.routing.exchange import MakeExchange
 from workers.routing.router import run_router
 from workers.stats_server import run_stats_server
 from workers.table.static_names import named_slots
@@ -20,6 +22,10 @@ __all__ = ["GATEWAY_RANK", "roles"]
 
 GATEWAY_RANK = 1
 """The stop rank of the workers of gateways."""
+
+
+_EXCHANGES: dict[str, MakeExchange] = {"fastrouter": FastrouterExchange, "rawrouter": RawExchange}
+"""What each gateway does with a client."""
 
 
 def roles(context: Context) -> list[Role]:
@@ -58,7 +64,7 @@ def _of_gateway(gateway: Gateway) -> Iterator[Role]:
         yield Role(
             Kind.GATEWAY,
             gateway.workers,
-            partial(run_router, gateway, exchange=FastrouterExchange),
+            partial(run_router, gateway, exchange=_EXCHANGES[gateway.prefix]),
             stop_rank=GATEWAY_RANK,
             gateway=gateway,
             after=tuple(after),

@@ -63,13 +63,16 @@ class Sockets:
         for text in self._options.undeferred_shared_socket:
             self.shared.append(self._listen(text, deferred=False))
 
-    def bind(self, addresses: Iterable[str]) -> list[Listener]:
-        """Listening sockets for addresses. Raises BindError."""
-        return [self._listen(text, deferred=True) for text in addresses]
+    def bind(self, addresses: Iterable[str], deferred: bool = True) -> list[Listener]:
+        """Listening sockets for addresses. Raises BindError.
+
+        deferred: connections are accepted once they carry data (TCP_DEFER_ACCEPT).
+        """
+        return [self._listen(text, deferred) for text in addresses]
 
     def bind_plain(self, *addresses: str) -> list[Listener]:
         """Listening sockets for connections that may carry nothing; none for empty addresses."""
-        return [self._listen(text, deferred=False) for text in addresses if text]
+        return self.bind(filter(None, addresses), deferred=False)
 
     def bind_datagrams(self, addresses: Iterable[str]) -> list[Listener]:
         """Datagram sockets for announcements. Raises BindError."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from fastrouter.cache.store import Cache
 from fastrouter.memory.program import ProgramCells
 from fastrouter.memory.shared import AppState, SharedState
-from fastrouter.options import Options, RouterOptions
+from fastrouter.options import GatewayOptions, Options
 from fastrouter.place import current_directory
 
 __all__ = ["Context", "Gateway", "Listener", "Pipe", "ZergPool"]
@@ -93,13 +93,15 @@ class Gateway:
     """One router of a configuration, with everything that belongs to it alone."""
 
     context: Context
-    options: RouterOptions
+    options: GatewayOptions
     state: SharedState
     workers: int = 1
     """How many there are; options.processes is how many are configured."""
     name: str = field(default_factory=lambda: secrets.token_hex(4))
     """Tells this gateway from all others that announcements come by."""
     listeners: list[Listener] = field(default_factory=list)
+    keys: dict[int, bytes] = field(default_factory=dict)
+    """What its listeners are called as keys, by descriptor."""
     subscription_listeners: list[Listener] = field(default_factory=list)
     stats_listeners: list[Listener] = field(default_factory=list)
     prometheus_listeners: list[Listener] = field(default_factory=list)

@@ -209,6 +209,7 @@ class StatsServer:
         listeners = (*gateway.listeners, *gateway.subscription_listeners)
         return snapshot(
             gateway.state,
+            gateway.prefix,
             [listener.name for listener in listeners],
             self._census,
             gateway.options.configured_nodes,

@@ -52,22 +52,25 @@ def _refuse_mistakes(text: str) -> None:
 
 def streams(options: Options) -> dict[str, list[str]]:
     """The addresses that connections are accepted on, by option."""
-    router = options.router
-    return {
-        "shared-socket": options.sockets.shared_socket,
-        "undeferred-shared-socket": options.sockets.undeferred_shared_socket,
-        "fastrouter": router.addresses,
-        "socket": options.app.sockets,
-        "fastrouter-stats": [router.stats] if router.stats else [],
-        "fastrouter-prometheus": [router.prometheus] if router.prometheus else [],
-    }
+    named: dict[str, list[str]] = {}
+    for gateway in options.families:
+        prefix = gateway.PREFIX
+        named[prefix] = gateway.addresses
+        named[f"{prefix}-stats"] = [gateway.stats] if gateway.stats else []
+        named[f"{prefix}-prometheus"] = [gateway.prometheus] if gateway.prometheus else []
+    named["shared-socket"] = options.sockets.shared_socket
+    named["undeferred-shared-socket"] = options.sockets.undeferred_shared_socket
+    named["socket"] = options.app.sockets
+    return named
 
 
 def said_twice(options: Options) -> Iterator[tuple[_Place, _Place, str]]:
     """The first place of an address, the second, and what is written there."""
     server = options.sockets.zerg_server
     connections = {**streams(options), "zerg-server": [server] if server else []}
-    datagrams = {"fastrouter-subscription-server": options.router.subscription_server}
+    datagrams = {
+        f"{gateway.PREFIX}-subscription-server": gateway.subscription_server for gateway in options.families
+    }
     for kind in (connections, datagrams):
         seen: dict[object, _Place] = {}
         for name, addresses in kind.items():

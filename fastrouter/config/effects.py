@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from fastrouter.options import Options, SubscriptionOptions
+from fastrouter.options import GatewayOptions, Options, SubscriptionOptions
 from fastrouter.options.declaration import declared
 
 __all__ = ["without_effect"]
@@ -20,29 +20,40 @@ _NEEDS = (
 
 def without_effect(options: Options) -> Iterator[str]:
     """What is configured and changes nothing, beside what else is configured or missing."""
-    router = options.router
-    used, *shadowed = router.forwarders or [""]
-    for name in shadowed:
-        yield f"{_spelled(name)} has no effect beside {_spelled(used)}"
-    if router.max_conns and used in ("use_cache", "use_pattern", "use_base", "use_code_string"):
-        yield f"fastrouter-max-conns has no effect beside {_spelled(used)}"
-    for name, needed in _NEEDS:
-        if getattr(router, name) and not getattr(router, needed):
-            yield f"{_spelled(name)} has no effect without {_spelled(needed)}"
-    if router.subscription_fallback_key and options.subscription.dotsplit:
-        yield "fastrouter-subscription-fallback-key has no effect beside subscription-dotsplit"
-    if used != "subscription_server":
-        unset = SubscriptionOptions()
-        for option in declared(SubscriptionOptions):
-            if getattr(options.subscription, option.field) != getattr(unset, option.field):
-                yield f"{option.name} has no effect without fastrouter-subscription-server"
-    if router.is_there and not used:
-        yield "the router has no way to find a node: every request will be closed"
+    for gateway in options.families:
+        yield from _of_gateway(gateway, options.subscription)
+    yield from _of_subscriptions(options)
     if options.announcer.is_wanted and not options.app.is_there:
         yield "without an application (wsgi-file, module, mount) its sockets are not announced"
-    if router.subscription_slot:
-        yield "fastrouter-subscription-slot has no effect and is not needed"
 
 
-def _spelled(field: str) -> str:
-    return "fastrouter-" + field.replace("_", "-")
+def _of_gateway(gateway: GatewayOptions, subscription: SubscriptionOptions) -> Iterator[str]:
+    def spelled(field: str) -> str:
+        return f"{gateway.PREFIX}-{field.replace('_', '-')}"
+
+    used, *shadowed = gateway.forwarders or [""]
+    for name in shadowed:
+        yield f"{spelled(name)} has no effect beside {spelled(used)}"
+    if gateway.max_conns and used in ("use_cache", "use_pattern", "use_base", "use_code_string"):
+        yield f"{spelled('max_conns')} has no effect beside {spelled(used)}"
+    for name, needed in _NEEDS:
+        if getattr(gateway, name) and not getattr(gateway, needed):
+            yield f"{spelled(name)} has no effect without {spelled(needed)}"
+    if gateway.subscription_fallback_key and subscription.dotsplit:
+        yield f"{spelled('subscription_fallback_key')} has no effect beside subscription-dotsplit"
+    if gateway.is_there and not used:
+        yield f"the {gateway.PREFIX} has no way to find a node: every request will be closed"
+    if gateway.subscription_slot:
+        yield f"{spelled('subscription_slot')} has no effect and is not needed"
+
+
+def _of_subscriptions(options: Options) -> Iterator[str]:
+    if any(next(iter(gateway.forwarders), "") == "subscription_server" for gateway in options.families):
+        return
+    unset, names = (
+        SubscriptionOptions(),
+        [f"{gateway.PREFIX}-subscription-server" for gateway in options.families],
+    )
+    for option in declared(SubscriptionOptions):
+        if getattr(options.subscription, option.field) != getattr(unset, option.field):
+            yield f"{option.name} has no effect without {' or '.join(names)}"

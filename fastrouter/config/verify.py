@@ -9,7 +9,7 @@ from fastrouter.address import AddressError, Inherited, Shared, Unix, parse_node
 from fastrouter.cache.definition import CacheError, parse_definition, parse_item
 from fastrouter.config.addresses import parse_destination, parse_listener, said_twice, streams
 from fastrouter.config.dialect.pairs import Origin, comment_hint
-from fastrouter.options import Options
+from fastrouter.options import GatewayOptions, Options
 from fastrouter.options.app import is_file
 from fastrouter.subscriptions.policy import PolicyError, parse_rule
 from fastrouter.subscriptions.subscriber import SubscriberError, parse_subscriptions
@@ -27,6 +27,7 @@ def verify(options: Options, origins: Mapping[str, Sequence[Origin]]) -> list[st
         _admission,
         _caches,
         _application,
+        _used_sockets,
         _mounts,
         _subscriptions,
         _identities,
@@ -75,8 +76,8 @@ def _zerg(options: Options) -> _Problems:
     used = {
         "zerg-server": [options.sockets.zerg_server] if options.sockets.zerg_server else [],
         "zerg": options.app.zerg,
-        "fastrouter-zerg": options.router.zerg,
     }
+    used |= {f"{gateway.PREFIX}-zerg": gateway.zerg for gateway in options.families}
     for name, addresses in used.items():
         for position, text in enumerate(addresses):
             yield from _unix_socket(name, position, text, text)
@@ -102,39 +103,39 @@ def _unix_socket(name: str, position: int, value: str, address: str) -> _Problem
 
 
 def _nodes(options: Options) -> _Problems:
-    for name, addresses in (
-        ("fastrouter-to", options.router.to),
-        ("fastrouter-fallback", options.router.fallback),
-    ):
-        for position, text in enumerate(addresses):
-            try:
-                parse_destination(text)
-            except AddressError as error:
-                yield name, position, text, _after_quote(error)
+    for gateway in options.families:
+        for name, addresses in (("to", gateway.to), ("fallback", gateway.fallback)):
+            for position, text in enumerate(addresses):
+                try:
+                    parse_destination(text)
+                except AddressError as error:
+                    yield f"{gateway.PREFIX}-{name}", position, text, _after_quote(error)
 
 
 def _subscription_servers(options: Options) -> _Problems:
-    name = "fastrouter-subscription-server"
-    for position, text in enumerate(options.router.subscription_server):
-        try:
-            binding = parse_listener(text)
-        except AddressError as error:
-            yield name, position, text, _after_quote(error)
-            continue
-        if isinstance(binding, Shared | Inherited):
-            yield name, position, text, "expected HOST:PORT or the path of a UNIX socket"
-        elif isinstance(binding, Unix) and binding.abstract:
-            yield name, position, text, "uWSGI cannot announce to abstract sockets; give a path"
-        elif options.subscription.credentials and not isinstance(binding, Unix):
-            yield name, position, text, "subscriptions-use-credentials needs the path of a UNIX socket"
-    if options.router.resubscribe and not options.router.subscription_server:
-        first = options.router.resubscribe[0]
-        yield (
-            "fastrouter-resubscribe",
-            0,
-            first,
-            "there is no fastrouter-subscription-server to take announcements",
-        )
+    for gateway in options.families:
+        name = f"{gateway.PREFIX}-subscription-server"
+        for position, text in enumerate(gateway.subscription_server):
+            if problem := _no_subscription_server(text, options.subscription.credentials):
+                yield name, position, text, problem
+        if gateway.resubscribe and not gateway.subscription_server:
+            problem = f"there is no {name} to take announcements"
+            yield f"{gateway.PREFIX}-resubscribe", 0, gateway.resubscribe[0], problem
+
+
+def _no_subscription_server(text: str, credentials: bool) -> str:
+    """Why an address is none of a subscription server; empty when it is one."""
+    try:
+        binding = parse_listener(text)
+    except AddressError as error:
+        return _after_quote(error)
+    if isinstance(binding, Shared | Inherited):
+        return "expected HOST:PORT or the path of a UNIX socket"
+    if isinstance(binding, Unix) and binding.abstract:
+        return "uWSGI cannot announce to abstract sockets; give a path"
+    if credentials and not isinstance(binding, Unix):
+        return "subscriptions-use-credentials needs the path of a UNIX socket"
+    return ""
 
 
 def _admission(options: Options) -> _Problems:
@@ -174,9 +175,10 @@ def _caches(options: Options) -> _Problems:
     there_are = (
         f"there is no such cache, only {', '.join(names)}" if names else "there is no cache; add cache = N"
     )
-    wanted = options.router.use_cache
-    if wanted is not None and (not names or (wanted and wanted not in names)):
-        yield "fastrouter-use-cache", 0, wanted, there_are
+    for gateway in options.families:
+        wanted = gateway.use_cache
+        if wanted is not None and (not names or (wanted and wanted not in names)):
+            yield f"{gateway.PREFIX}-use-cache", 0, wanted, there_are
     for position, text in enumerate(options.cache.add_item):
         try:
             cache, _, _ = parse_item(text)
@@ -206,15 +208,17 @@ def _application(options: Options) -> _Problems:
             app.wsgi_file or app.module,
             "the application needs a socket to accept requests on, or a cache to fill",
         )
-    elif (
-        options.router.use_socket is not None
-        and options.router.use_socket >= len(app.sockets)
-        and not app.zerg
-    ):
-        problem = f"there are {len(app.sockets)} sockets, numbered from 0"
-        yield "fastrouter-use-socket", 0, str(options.router.use_socket), problem
     elif app.need_app and not app.is_there:
         yield "need-app", 0, "true", "there is no application; give wsgi-file, module or mount"
+
+
+def _used_sockets(options: Options) -> _Problems:
+    there_are = len(options.app.sockets)
+    for gateway in options.families:
+        number = gateway.use_socket
+        if number is not None and number >= there_are and not options.app.zerg:
+            problem = f"there are {there_are} sockets, numbered from 0"
+            yield f"{gateway.PREFIX}-use-socket", 0, str(number), problem
 
 
 def _mounts(options: Options) -> _Problems:
@@ -252,8 +256,10 @@ def _shared_sockets(options: Options) -> int:
 
 def _identities(options: Options) -> _Problems:
     chown_user, _, chown_group = options.sockets.chown_socket.partition(":")
-    users = {"uid": options.master.uid, "fastrouter-uid": options.router.uid, "chown-socket": chown_user}
-    groups = {"gid": options.master.gid, "fastrouter-gid": options.router.gid, "chown-socket": chown_group}
+    users = {"uid": options.master.uid, "chown-socket": chown_user}
+    groups = {"gid": options.master.gid, "chown-socket": chown_group}
+    for gateway in options.families:
+        users[f"{gateway.PREFIX}-uid"], groups[f"{gateway.PREFIX}-gid"] = gateway.uid, gateway.gid
     for name, user in users.items():
         if user and not user.isdecimal() and not _known(pwd.getpwnam, user):
             yield name, 0, user, "there is no such user"
@@ -273,28 +279,17 @@ def _places(options: Options) -> _Problems:
         yield "chdir", 0, options.master.chdir, "there is no such directory"
     elif options.app.wsgi_file and not os.path.isfile(os.path.join(start, options.app.wsgi_file)):
         yield "wsgi-file", 0, options.app.wsgi_file, "there is no such file"
-    if options.router.post_buffering_dir and not os.path.isdir(
-        os.path.join(start, options.router.post_buffering_dir)
-    ):
-        yield (
-            "fastrouter-post-buffering-dir",
-            0,
-            options.router.post_buffering_dir,
-            "there is no such directory",
-        )
-    source = options.router.use_code_string
-    if source is not None and source.is_file and not os.path.isfile(os.path.join(start, source.script)):
-        yield "fastrouter-use-code-string", 0, source.script, "there is no such file"
     for name, path in (
         ("pidfile", options.master.pidfile),
         ("subscription-state", options.subscription.state),
         ("logto", options.log.logto),
-        ("fastrouter-log", options.router.log and os.path.join(start, options.router.log)),
         ("daemonize", options.master.daemonize),
     ):
         if path and not os.path.isdir(os.path.dirname(os.path.abspath(path))):
             yield name, 0, path, "there is no such directory"
 
+    for gateway in options.families:
+        yield from _places_of(gateway, start)
     if options.log.logto and options.log.is_datagrams:
         try:
             parse_node(options.log.logto)
@@ -303,6 +298,17 @@ def _places(options: Options) -> _Problems:
     state = options.subscription.state
     if state and os.path.exists(state) and not os.path.isfile(state):
         yield "subscription-state", 0, state, "it is not a file"
+
+
+def _places_of(gateway: GatewayOptions, start: str) -> _Problems:
+    prefix, source, log = gateway.PREFIX, gateway.use_code_string, gateway.log
+    directory = gateway.post_buffering_dir
+    if directory and not os.path.isdir(os.path.join(start, directory)):
+        yield f"{prefix}-post-buffering-dir", 0, directory, "there is no such directory"
+    if source is not None and source.is_file and not os.path.isfile(os.path.join(start, source.script)):
+        yield f"{prefix}-use-code-string", 0, source.script, "there is no such file"
+    if log and not os.path.isdir(os.path.dirname(os.path.abspath(os.path.join(start, log)))):
+        yield f"{prefix}-log", 0, os.path.join(start, log), "there is no such directory"
 
 
 def _known(look_up: Callable[[str], object], name: str) -> bool:

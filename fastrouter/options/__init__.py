@@ -4,11 +4,13 @@ Names, aliases and defaults are uWSGI's where it has the option; where a default
 help says so and docs/differences.md says why.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from fastrouter.options.app import AnnouncerOptions, AppOptions
 from fastrouter.options.cache import CacheOptions
 from fastrouter.options.declaration import Group, MappingSource, Option, SignCheck, declared
+from fastrouter.options.fastrouter import FastrouterOptions
+from fastrouter.options.gateway import GatewayOptions
 from fastrouter.options.program import (
     FiguresOptions,
     HookOptions,
@@ -16,7 +18,7 @@ from fastrouter.options.program import (
     MasterOptions,
     SocketOptions,
 )
-from fastrouter.options.router import RouterOptions
+from fastrouter.options.rawrouter import RawrouterOptions
 from fastrouter.options.subscribe import SubscribeOptions
 from fastrouter.options.subscription import SubscriptionOptions
 from fastrouter.options.tools import DoctorOptions, ExplainOptions, RequestOptions, TopOptions
@@ -29,14 +31,16 @@ __all__ = [
     "CacheOptions",
     "DoctorOptions",
     "ExplainOptions",
+    "FastrouterOptions",
     "FiguresOptions",
+    "GatewayOptions",
     "HookOptions",
     "LogOptions",
     "MappingSource",
     "MasterOptions",
     "Options",
+    "RawrouterOptions",
     "RequestOptions",
-    "RouterOptions",
     "SignCheck",
     "SocketOptions",
     "SubscribeOptions",
@@ -44,20 +48,6 @@ __all__ = [
     "TopOptions",
     "all_options",
 ]
-
-
-GROUPS: tuple[type[Group], ...] = (
-    RouterOptions,
-    SubscriptionOptions,
-    CacheOptions,
-    SocketOptions,
-    AppOptions,
-    AnnouncerOptions,
-    FiguresOptions,
-    MasterOptions,
-    HookOptions,
-    LogOptions,
-)
 
 
 TOOLS: tuple[type[Group], ...] = (SubscribeOptions, TopOptions, ExplainOptions, DoctorOptions, RequestOptions)
@@ -68,7 +58,8 @@ TOOLS: tuple[type[Group], ...] = (SubscribeOptions, TopOptions, ExplainOptions, 
 class Options:
     """A checked configuration."""
 
-    router: RouterOptions = field(default_factory=RouterOptions)
+    fastrouter: FastrouterOptions = field(default_factory=FastrouterOptions)
+    rawrouter: RawrouterOptions = field(default_factory=RawrouterOptions)
     subscription: SubscriptionOptions = field(default_factory=SubscriptionOptions)
     cache: CacheOptions = field(default_factory=CacheOptions)
     sockets: SocketOptions = field(default_factory=SocketOptions)
@@ -82,23 +73,23 @@ class Options:
     """The configuration files read, in order."""
 
     @property
-    def gateways(self) -> tuple[RouterOptions, ...]:
+    def families(self) -> tuple[GatewayOptions, ...]:
+        """The options of every gateway that there could be."""
+        return self.fastrouter, self.rawrouter
+
+    @property
+    def gateways(self) -> tuple[GatewayOptions, ...]:
         """The options of the gateways that are asked for."""
-        return (self.router,) if self.router.is_wanted else ()
+        return tuple(family for family in self.families if family.is_wanted)
 
     def groups(self) -> tuple[Group, ...]:
-        return (
-            self.router,
-            self.subscription,
-            self.cache,
-            self.sockets,
-            self.app,
-            self.announcer,
-            self.figures,
-            self.master,
-            self.hooks,
-            self.log,
-        )
+        """In the order of the fields."""
+        values = (getattr(self, one.name) for one in fields(self))
+        return tuple(value for value in values if isinstance(value, Group))
+
+
+GROUPS: tuple[type[Group], ...] = tuple(map(type, Options().groups()))
+"""All groups of options of ``fastrouter-master``."""
 
 
 def all_options() -> dict[str, Option]:

@@ -110,6 +110,10 @@ def declared(group: type[Group]) -> Iterator[Option]:
     """The options that a group declares."""
     for field in dataclasses.fields(group):
         extra = dict(field.metadata)
+        if not extra:
+            continue  # a gateway of another kind has an option for it
+        for text in ("help", "differs"):
+            extra[text] = extra.get(text, "").replace("PREFIX", group.PREFIX)
         name = extra.pop("name", None)
         if name is None:
             name = field.name.replace("_", "-")

@@ -28,6 +28,7 @@ class TopOptions(Group):
         metavar="COLUMN",
     )
     pid: int = one("integer(1)", 0, "the master's pid, where there are several", metavar="PID")
+    router: str = one("text", "", "which router, where the master has several", metavar="NAME")
 
 
 @dataclass(slots=True)
@@ -45,6 +46,7 @@ class ExplainOptions(Group):
     key: str = one("text", "", "the key that the web server gives (UWSGI_FASTROUTER_KEY)", metavar="KEY")
     call: bool = one("flag", False, "call the function of fastrouter-use-code-string, here and now")
     pid: int = one("integer(1)", 0, "the master's pid, where there are several", metavar="PID")
+    router: str = one("text", "", "which router, where the master has several", metavar="NAME")
 
 
 @dataclass(slots=True)

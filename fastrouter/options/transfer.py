@@ -34,8 +34,8 @@ def decode_options(data: bytes) -> Options:
 def options_from(said: dict[str, Any]) -> Options:
     """The options that asdict() made a dictionary of. Raises KeyError and TypeError, too."""
     options = Options(files=[str(name) for name in said["files"]])
-    names = (field.name for field in fields(Options) if field.name != "files")
-    for group, name in zip(options.groups(), names, strict=True):
+    names = (field.name for field in fields(Options))
+    for group, name in zip(options.groups(), names, strict=False):
         for option in declared(type(group)):
             setattr(group, option.field, _value(option.kind, said[name][option.field]))
     return options

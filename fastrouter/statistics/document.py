@@ -27,12 +27,17 @@ TIME_BUCKETS = tuple((Histogram.FIRST << bucket) / SECOND for bucket in range(Hi
 
 
 def snapshot(
-    state: SharedState, sockets: Sequence[str], census: Census, configured: Sequence[str], most: int
+    state: SharedState,
+    router: str,
+    sockets: Sequence[str],
+    census: Census,
+    configured: Sequence[str],
+    most: int,
 ) -> dict[str, Any]:
     """Everything that is counted, now; subscriptions are an iterator, and are counted while it is read.
 
-    sockets are the addresses that the router is bound to, configured those of its static nodes, which have
-    the first slots; most is the number of announced nodes to be told of.
+    router is the prefix of the gateway, sockets are the addresses that it is bound to. configured are those
+    of its static nodes, which have the first slots; most is the number of announced nodes to be listed.
     """
     census.take()
     cells = state.cells
@@ -46,7 +51,8 @@ def snapshot(
         "gid": os.getgid(),
         "cwd": current_directory(),
         "active_sessions": sum(worker["sessions"] for worker in workers),
-        "fastrouter": list(sockets),
+        "router": router,
+        router: list(sockets),
         "pools": len(census.pools),
         "announced_nodes": census.nodes,
         "nodes_left_out": census.nodes - sum(map(len, listed.values())),

@@ -82,25 +82,39 @@ def metrics(
     figures: Mapping[str, Any], state: SharedState, listed: Mapping[bytes, Sequence[int]]
 ) -> Iterator[str]:
     """A snapshot, and the nodes in the slots that are listed by key."""
-    yield from _family("sessions", "Open sessions", [("", figures["active_sessions"])])
-    yield from _family("cheap", "1 in cheap mode", [("", figures["cheap"])])
-    yield from _family("accepted_total", "Accepted connections", [("", figures["accepted"])])
-    yield from _family("errors_total", "Sessions without an answer", [("", figures["errors"])])
+    common = f'router="{figures["router"]}"'
+
+    def total(name: str, meaning: str, value: int) -> Iterator[str]:
+        return _family(name, meaning, [(f"{{{common}}}", value)])
+
+    def labelled(label: str, values: Iterable[tuple[str, int]]) -> Iterator[tuple[str, int]]:
+        return ((f'{{{common},{label}="{value}"}}', count) for value, count in values)
+
+    yield from total("sessions", "Open sessions", figures["active_sessions"])
+    yield from total("cheap", "1 in cheap mode", figures["cheap"])
+    yield from total("accepted_total", "Accepted connections", figures["accepted"])
+    yield from total("errors_total", "Sessions without an answer", figures["errors"])
     kinds = figures["errors_by_kind"].items()
-    yield from _family("errors_by_kind_total", "The same, by kind", _labelled("kind", kinds))
+    yield from _family("errors_by_kind_total", "The same, by kind", labelled("kind", kinds))
     accepted, refused = figures["announcements"]["accepted"], figures["announcements"]["refused"]
-    yield from _family("announcements_total", "Accepted announcements", [("", accepted)])
-    reasons = _labelled("reason", refused.items())
+    yield from total("announcements_total", "Accepted announcements", accepted)
+    reasons = labelled("reason", refused.items())
     yield from _family("announcements_refused_total", "Refused announcements", reasons)
-    yield from _family("pools", "Keys that have nodes", [("", figures["pools"])])
-    yield from _family("nodes", "Announced nodes", [("", figures["announced_nodes"])])
+    yield from total("pools", "Keys that have nodes", figures["pools"])
+    yield from total("nodes", "Announced nodes", figures["announced_nodes"])
     meaning = "Announced nodes that are told of only when asked for, by /?nodes=1"
-    yield from _family("nodes_left_out", meaning, [("", figures["nodes_left_out"])])
+    yield from total("nodes_left_out", meaning, figures["nodes_left_out"])
     for key, name, meaning in _WORKER_METRICS:
         values = [(str(worker["id"]), worker[key]) for worker in figures["router_workers"]]
-        yield from _family(f"worker_{name}", meaning, _labelled("worker", values))
+        yield from _family(f"worker_{name}", meaning, labelled("worker", values))
+    yield from _of_nodes(figures, state, listed, common)
+
+
+def _of_nodes(
+    figures: Mapping[str, Any], state: SharedState, listed: Mapping[bytes, Sequence[int]], common: str
+) -> Iterator[str]:
     nodes = []
-    for node in _nodes(figures, state, listed):
+    for node in _nodes(figures, state, listed, common):
         nodes.append(node)
         yield ""  # whoever has other things to do may do them
     for name, meaning, value in _NODE_METRICS:
@@ -111,7 +125,7 @@ def metrics(
 
 
 def _nodes(
-    figures: Mapping[str, Any], state: SharedState, listed: Mapping[bytes, Sequence[int]]
+    figures: Mapping[str, Any], state: SharedState, listed: Mapping[bytes, Sequence[int]], common: str
 ) -> Iterator[_Node]:
     seen: Counter[str] = Counter()
     for slot, configured in enumerate(figures["nodes"]):
@@ -119,12 +133,12 @@ def _nodes(
         seen[name] += 1
         # Several may have the same address, which in a label would make them one.
         name = f"{name} ({seen[name]})" if seen[name] > 1 else name
-        yield _Node(_labels("", name), slot, _sequence(state, slot))
+        yield _Node(_labels(common, "", name), slot, _sequence(state, slot))
     for key, slots in listed.items():
         for slot in slots:
             sequence, record = _sequence(state, slot), state.read(slot)
             if record is not None and record.key == key:
-                labels = _labels(to_text(key), to_text(record.address))
+                labels = _labels(common, to_text(key), to_text(record.address))
                 yield _Node(labels, slot, sequence, record.id, record.draining, record.traits.weight)
 
 
@@ -170,12 +184,8 @@ def _head(name: str, meaning: str, kind: str) -> str:
     return f"# HELP fastrouter_{name} {meaning}\n# TYPE fastrouter_{name} {kind}\n"
 
 
-def _labelled(label: str, values: Iterable[tuple[str, int]]) -> Iterator[tuple[str, int]]:
-    return ((f'{{{label}="{value}"}}', count) for value, count in values)
-
-
-def _labels(key: str, name: str) -> str:
-    return f'key="{_escaped(key)}",node="{_escaped(name)}"'
+def _labels(common: str, key: str, name: str) -> str:
+    return f'{common},key="{_escaped(key)}",node="{_escaped(name)}"'
 
 
 def _escaped(text: str) -> str:

@@ -16,7 +16,7 @@ import psutil
 from fastrouter.config.dialect.pairs import ConfigError
 from fastrouter.memory.cells import Counter, Slot, Table
 from fastrouter.memory.shared import NodeRecord, SharedState
-from fastrouter.options import ExplainOptions, Options, RouterOptions
+from fastrouter.options import ExplainOptions, GatewayOptions, Options
 from fastrouter.routing.balance import ALGORITHMS
 from fastrouter.routing.counters import NodeCounters
 from fastrouter.routing.forwarders import Forwarder
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _explain(options: ExplainOptions, words: Sequence[str]) -> int:
     if len(words) != 1 or not words[0].partition("://")[2] + words[0].partition("/")[0]:
         raise ConfigError("expected HOST[/PATH], one")
-    live = attach(options.pid)
+    live = attach(options.pid, options.router)
     if options.call and live.user != psutil.Process().username():
         raise LiveError(f"--call would run what belongs to {live.user}; do that as {live.user}")
     logging.disable()
@@ -65,7 +65,7 @@ class Explanation:
         """Raises LoadError when a mapping function is to be called and is not there."""
         self._live = live
         self._gateway = live.gateway
-        self._router: RouterOptions = live.gateway.options
+        self._router: GatewayOptions = live.gateway.options
         self._program: Options = live.context.options
         self._state: SharedState = live.gateway.state
         self._asked = asked

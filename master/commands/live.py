@@ -18,7 +18,7 @@ from fastrouter.cache.store import Cache
 from fastrouter.memory.memfd import sealed_copy
 from fastrouter.memory.program import ProgramCells
 from fastrouter.memory.shared import FORMAT, Layout, SharedState
-from fastrouter.options import RouterOptions
+from fastrouter.options import GatewayOptions
 from fastrouter.options.transfer import options_from
 from fastrouter.text import printable
 from workers.context import Context, Gateway
@@ -62,9 +62,10 @@ class Live:
 def publish(context: Context) -> int:
     """Say what this program's memory is, for good. Returns a descriptor that is to stay open."""
     # How announcements are signed and checked is nobody's business.
-    router = replace(context.options.router, resubscribe_sign=None)
+    fastrouter = replace(context.options.fastrouter, resubscribe_sign=None)
+    rawrouter = replace(context.options.rawrouter, resubscribe_sign=None)
     subscription = replace(context.options.subscription, sign_check=None)
-    options = replace(context.options, router=router, subscription=subscription)
+    options = replace(context.options, fastrouter=fastrouter, rawrouter=rawrouter, subscription=subscription)
     text = json.dumps(
         {
             "pid": os.getpid(),
@@ -183,7 +184,7 @@ def _attach(said: dict[str, Any], prefix: str) -> Live:
     return Live(pid, printable(str(said["version"])), _user(pid), sockets, app_sockets, context, gateway)
 
 
-def _gateway(context: Context, options: RouterOptions, pid: int, said: dict[str, Any]) -> Gateway:
+def _gateway(context: Context, options: GatewayOptions, pid: int, said: dict[str, Any]) -> Gateway:
     state = SharedState(Layout(**said["layout"]), _open(pid, said["state"]), private=True)
     return Gateway(context, options, state, int(said["workers"]))
 

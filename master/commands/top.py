@@ -48,20 +48,20 @@ def _top(options: TopOptions, words: Sequence[str]) -> int:
     if len(words) > 1:
         raise ConfigError("expected one ADDRESS at most")
     try:
-        _show(_remote(words[0]) if words else _local(options.pid), options)
+        _show(_remote(words[0]) if words else _local(options.pid, options.router), options)
     except (KeyboardInterrupt, EOFError):
         pass
     return 0
 
 
-def _local(pid: int) -> Callable[[], Figures]:
-    pid = attach(pid).pid
+def _local(pid: int, prefix: str) -> Callable[[], Figures]:
+    pid = attach(pid, prefix).pid
 
     def look() -> Figures:
-        live = attach(pid)  # anew: a reload makes other memory
+        live = attach(pid, prefix)  # anew: a reload makes other memory
         state, router = live.gateway.state, live.gateway.options
         census = Census(state, router.configured_slots)
-        figures = snapshot(state, live.sockets, census, router.configured_nodes, sys.maxsize)
+        figures = snapshot(state, router.PREFIX, live.sockets, census, router.configured_nodes, sys.maxsize)
         figures["subscriptions"] = list(figures["subscriptions"])
         live.close()
         return {**figures, "pid": live.pid, "version": live.version}

@@ -173,9 +173,10 @@ def _head(figures: Figures, before: Figures, seconds: float) -> Text:
     if left_out:
         nodes += f" ({left_out} left out by the stats server)"
     accepted, errors = (_rate(figures, before, name, seconds) for name in ("accepted", "errors"))
+    router = figures.get("router", "fastrouter")  # a stats server before 0.1.0 was out may not say so
     cheap = ", cheap" if figures["cheap"] else ""
     text = (
-        f"fastrouter {figures['version']}, pid {figures['pid']}, {', '.join(figures['fastrouter'])}\n"
+        f"{router} {figures['version']}, pid {figures['pid']}, {', '.join(figures[router])}\n"
         f"{accepted} requests/s, {_count(figures['active_sessions'], 'session')}, {errors} errors/s"
         f" ({figures['errors']} in all)\n"
         f"{_count(figures['pools'], 'key')}, {nodes}, {_count(taken['accepted'], 'announcement')},"

@@ -12,7 +12,7 @@ from differential import announcements, failures, federation, forwarders, keys, 
 from differential.stage import Stage
 from harness import ROOT
 
-from fastrouter.options import RouterOptions
+from fastrouter.options import FastrouterOptions
 from fastrouter.options.declaration import declared
 
 GROUPS = [
@@ -75,7 +75,7 @@ def test_there_are_enough_and_every_option_of_uwsgi_is_among_them():
         "fastrouter-fd-passing",
         "fastrouter-keepalive",
     }
-    missing = {option.name for option in declared(RouterOptions)} - used - of_this_program
+    missing = {option.name for option in declared(FastrouterOptions)} - used - of_this_program
     assert not missing
 
 

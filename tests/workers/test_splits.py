@@ -24,16 +24,16 @@ from workers.routing.engine import Engine
 def engine():
     """A router worker's, without a process of its own."""
     options = Options()
-    options.router.to = ["127.0.0.1:1"]
-    state = SharedState(Layout(options.router.configured_slots, 1))
-    gateway = Gateway(Context(options), options.router, state, deltas=[Pipe(-1, -1)])
+    options.fastrouter.to = ["127.0.0.1:1"]
+    state = SharedState(Layout(options.fastrouter.configured_slots, 1))
+    gateway = Gateway(Context(options), options.fastrouter, state, deltas=[Pipe(-1, -1)])
     return Engine(gateway, 0, Loop(lambda: None), lambda: None)
 
 
 def read_in_pieces(engine, pieces):
     """What the session knows once the request is read, and how much of the bytes was taken by then."""
     ours, theirs = socket.socketpair()
-    session = FastrouterExchange(engine, ours.detach(), lambda session: None)
+    session = FastrouterExchange(engine, ours.detach(), b"", "", lambda session: None)
     with theirs, contextlib.closing(session.client):
         waiting = None
         try:

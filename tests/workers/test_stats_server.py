@@ -27,7 +27,7 @@ def clock(monkeypatch):
 def server(clock):
     context = Context(Options())
     context.options.sockets.socket_timeout = 1
-    return StatsServer(Gateway(context, context.options.router, SharedState(Layout(2, 1))))
+    return StatsServer(Gateway(context, context.options.fastrouter, SharedState(Layout(2, 1))))
 
 
 def telling(server, clock):

@@ -2,10 +2,11 @@
 
 import logging
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import Final
 
+from fastrouter.text import to_bytes
 from workers.context import Listener
 from workers.loop import EXCLUSIVE, IN, Event, Loop
 
@@ -49,10 +50,14 @@ class Acceptor:
         loop: Loop,
         listeners: Sequence[Listener],
         contested: Sequence[Listener],
+        keys: Mapping[int, bytes],
         keep_up: Callable[[], None],
-        admit: Callable[[int], None],
+        admit: Callable[[int, bytes, object], None],
     ) -> None:
-        """keep_up is called before connections are accepted, and may close the gate.
+        """keys are what listeners are called, by descriptor. admit is called for each connection, with its
+        descriptor, the key of the listener, and the address of the client.
+
+        keep_up is called before connections are accepted, and may close the gate.
 
         contested are the listeners that the local application accepts on as well.
 
@@ -67,8 +72,11 @@ class Acceptor:
         self._is_out = False
         """The kernel gave nothing when it was asked last."""
         # Of the C type: it returns a bare descriptor; making a socket object of it would cost two calls.
-        self._accepts: dict[int, Callable[[], tuple[int, object]]] = {
-            listener.socket.fileno(): listener.socket._accept  # type: ignore[attr-defined]
+        self._accepts: dict[int, tuple[Callable[[], tuple[int, object]], bytes]] = {
+            listener.socket.fileno(): (
+                listener.socket._accept,  # type: ignore[attr-defined]
+                keys.get(listener.socket.fileno(), to_bytes(listener.name)),
+            )
             for listener in listeners
         }
         self._queues: dict[int, Callable[[int, int, int], bytes]] = {
@@ -131,8 +139,9 @@ class Acceptor:
         return info[_UNACKED] | info[_UNACKED + 1] << 8
 
     def _take(self, fd: int) -> bool:
+        accept, key = self._accepts[fd]
         try:
-            client = self._accepts[fd]()[0]
+            client, address = accept()
         except (BlockingIOError, ConnectionAbortedError):
             return False  # another worker was faster, or the client did not wait
         except OSError as error:
@@ -145,5 +154,5 @@ class Acceptor:
         if self._is_out:
             self._is_out = False
             log.info("accepting again")
-        self._admit(client)
+        self._admit(client, key, address)
         return True

@@ -45,7 +45,9 @@ class Engine:
         self.post_buffering = options.post_buffering
         self.post_buffering_dir = options.post_buffering_dir
         self.answers_errors = options.answer_errors
-        self.passes_clients = not gateway.context.options.sockets.no_fd_passing
+        self.passes_clients = options.PASSES_CLIENTS and not gateway.context.options.sockets.no_fd_passing
+        self.xclient = options.xclient
+        self.send_proxy = options.send_proxy
         self.force_key = to_bytes(options.force_key)
         subscription = gateway.context.options.subscription
         self.mountpoints = subscription.mountpoints if options.subscription_server else 0

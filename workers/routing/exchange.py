@@ -37,9 +37,16 @@ class Exchange(Session):
 
     __slots__ = ("_ended", "generator")
 
-    def __init__(self, engine: Engine, client: int, ended: "Callable[[Exchange], None]") -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        client: int,
+        listener: bytes,
+        address: object,
+        ended: "Callable[[Exchange], None]",
+    ) -> None:
         """ended is called when the session is over and everything is closed."""
-        super().__init__(engine, client)
+        super().__init__(engine, client, listener, address)
         self._ended = ended
         generator = self._run()
         self.generator: Waits | None = generator
@@ -52,6 +59,13 @@ class Exchange(Session):
         Both raise BadRequest for what is no request, and OSError when the client fails.
         """
         raise NotImplementedError
+
+    def converse(self, node: Node, rest: Bytes) -> Generator[None, Event, int]:
+        """Talk to a node that is connected; rest is what it is still to be sent of the request.
+
+        Returns 0 or the status of a failure, as relay does.
+        """
+        return relay(self, node, rest)
 
     def variables(self) -> Mapping[str, str]:
         """The request's variables, as far as they came, for the log of requests."""
@@ -156,7 +170,7 @@ class Exchange(Session):
                     again = self.sock is not None
                 else:
                     begin(self, node)
-                    problem = yield from relay(self, node, rest)
+                    problem = yield from self.converse(node, rest)
                     again = problem == NO_ANSWER and self.repeatable
                 if not again:
                     return problem
@@ -202,7 +216,7 @@ class Exchange(Session):
             if problem != RELAYED:
                 return problem
             self.is_passed, rest = False, b""
-        problem = yield from relay(self, node, rest)
+        problem = yield from self.converse(node, rest)
         return NOT_TAKEN if problem == NO_ANSWER and self.is_reused else problem
 
     def _wait_for_room(self, pool: bytes, since: int) -> Generator[None, Event, bool]:
@@ -221,8 +235,8 @@ class Exchange(Session):
         return True
 
 
-MakeExchange = Callable[[Engine, int, Callable[[Exchange], None]], Exchange]
-"""What a gateway has for each client: with the engine, the descriptor, and what to call at the end."""
+MakeExchange = Callable[[Engine, int, bytes, object, Callable[[Exchange], None]], Exchange]
+"""Makes a gateway's session of a client, as Exchange() does."""
 
 
 def _nothing(event: Event) -> None:

@@ -19,6 +19,7 @@ from workers.routing.session import ClientGone, Session
 
 __all__ = [
     "Bytes",
+    "answers",
     "begin",
     "count",
     "hang_up",
@@ -100,7 +101,7 @@ def relay(session: Session, node: Node, rest: Bytes) -> Generator[None, Event, i
                 if not down and events != OUT:
                     n, down, ended = _download(session, sock, events & (RDHUP | ERR) == RDHUP)
                     if n and not received:
-                        _answers(session, node)
+                        answers(session, node)
                         held_until = held_until and _now() + _HOLD
                     received += n
                     if ended:
@@ -144,14 +145,14 @@ def begin(session: Session, node: Node) -> None:
 def _begun(session: Session, node: Node) -> bytes:
     """The beginning of an answer, read before it was known to be one. Returns what the client is told."""
     ahead = session.ahead
-    _answers(session, node)
+    answers(session, node)
     if session.record is not None:
         session.record.look_at(ahead)
     return ahead if session.framing is None else ahead[: session.framing.feed(ahead)]
 
 
-def _answers(session: Session, node: Node) -> None:
-    """Note how long the first byte took."""
+def answers(session: Session, node: Node) -> None:
+    """Note how long the first byte of an answer took."""
     nanoseconds = _now() - session.started
     session.nodes.counters.took(node, Histogram.RESPONSE, nanoseconds)
     if session.record is not None:

@@ -79,6 +79,7 @@ class Router:
             self.loop,
             gateway.listeners,
             gateway.context.app_listeners,
+            gateway.keys,
             self._engine.nodes.keep_up,
             self._admit,
         )
@@ -121,8 +122,8 @@ class Router:
             if session.generator is not None:
                 session.generator.close()
 
-    def _admit(self, client: int) -> None:
-        session = self._exchange(self._engine, client, self._ended)
+    def _admit(self, client: int, listener: bytes, address: object) -> None:
+        session = self._exchange(self._engine, client, listener, address, self._ended)
         if self._access_log is not None:
             session.record = Record()
         sessions = self._sessions

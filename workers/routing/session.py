@@ -31,6 +31,7 @@ class Session:
     """What the parts of a session know of it. The story of a session is ``exchange.py``."""
 
     __slots__ = (
+        "address",
         "ahead",
         "body",
         "body_left",
@@ -45,6 +46,7 @@ class Session:
         "is_reused",
         "key",
         "limit",
+        "listener",
         "node",
         "node_fd",
         "nodes",
@@ -61,8 +63,11 @@ class Session:
         "touched",
     )
 
-    def __init__(self, engine: Engine, client: int) -> None:
+    def __init__(self, engine: Engine, client: int, listener: bytes, address: object) -> None:
+        """client is a descriptor, listener what the listener is called as a key, address the client's."""
         self.engine = engine
+        self.listener = listener
+        self.address = address
         self.nodes = engine.nodes
         self.client_fd = client
         # With a family and a type that are given, the kernel is asked nothing but whether this is a socket.

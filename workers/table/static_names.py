@@ -10,7 +10,7 @@ import time
 from fastrouter.address import host_name, show
 from fastrouter.memory.cells import Slot
 from fastrouter.memory.shared import NodeRecord
-from fastrouter.options import RouterOptions
+from fastrouter.options import GatewayOptions
 from fastrouter.text import to_bytes, to_text
 from workers.context import Gateway
 from workers.resolver import Resolver, TooManyNames, look_up
@@ -24,7 +24,7 @@ _MOMENT = 2.0
 """Seconds."""
 
 
-def named_slots(options: RouterOptions) -> dict[int, str]:
+def named_slots(options: GatewayOptions) -> dict[int, str]:
     """The configured addresses that have host names, by their nodes' slots."""
     return {slot: address for slot, address in enumerate(options.configured_nodes) if host_name(address)}
 

@@ -64,7 +64,7 @@ def test_the_command_lines_of_the_documents_parse_as_written(line):
     ],
 )
 def test_spellings(line):
-    assert options(*line.split()).router.processes == 3
+    assert options(*line.split()).fastrouter.processes == 3
 
 
 def test_short_options_and_flags():
@@ -73,22 +73,22 @@ def test_short_options_and_flags():
     )
     assert (found.app.processes, found.sockets.listen, found.app.sockets) == (4, 128, [":0"])
     assert (found.app.module, found.sockets.chmod_socket, found.sockets.vacuum) == ("app:make", 0o666, True)
-    assert found.router.quiet
+    assert found.fastrouter.quiet
     assert options("--chmod-socket=660").sockets.chmod_socket == 0o660
 
 
 def test_order_of_sources(tmp_path):
     text = "[uwsgi]\nfastrouter-timeout = 2\nfastrouter-to = 1.1.1.1:2\n"
     found = from_ini(tmp_path, text, "--fastrouter-to", "1.1.1.1:3", UWSGI_FASTROUTER_TIMEOUT="1")
-    assert found.router.timeout == 2
-    assert found.router.to == ["1.1.1.1:2", "1.1.1.1:3"]
-    assert options(UWSGI_FASTROUTER_TIMEOUT="7").router.timeout == 7
-    assert options(UWSGI_NO_SUCH_THING="7").router.timeout == 60
+    assert found.fastrouter.timeout == 2
+    assert found.fastrouter.to == ["1.1.1.1:2", "1.1.1.1:3"]
+    assert options(UWSGI_FASTROUTER_TIMEOUT="7").fastrouter.timeout == 7
+    assert options(UWSGI_NO_SUCH_THING="7").fastrouter.timeout == 60
 
 
 def test_zero_and_nothing_mean_the_default(tmp_path):
-    assert options("--fastrouter-timeout", "0").router.timeout == 60
-    assert from_ini(tmp_path, "[uwsgi]\nfastrouter-timeout\n").router.timeout == 60
+    assert options("--fastrouter-timeout", "0").fastrouter.timeout == 60
+    assert from_ini(tmp_path, "[uwsgi]\nfastrouter-timeout\n").fastrouter.timeout == 60
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ ini = {tmp_path}/router.ini:local
 [local]
 fastrouter-to = 1.1.1.1:4
 """
-    assert from_ini(tmp_path, text).router.to == [f"1.1.1.1:{n}" for n in (1, 2, 3, 4, 9)]
+    assert from_ini(tmp_path, text).fastrouter.to == [f"1.1.1.1:{n}" for n in (1, 2, 3, 4, 9)]
 
 
 def test_inherited_files_are_read_like_any_other(tmp_path):
@@ -155,7 +155,7 @@ def test_inherited_files_are_read_like_any_other(tmp_path):
     (tmp_path / "base.ini").write_text(text)
     found = from_ini(tmp_path, f"[uwsgi]\nhere = {tmp_path}\ninherit = %(here)/base.ini\n")
     assert found.master.procname_append == "router"
-    assert found.router.to == ["1.1.1.1:1"]
+    assert found.fastrouter.to == ["1.1.1.1:1"]
     (tmp_path / "base.ini").write_text("[uwsgi]\nfor = 1 2\n")
     assert "for has no end" in ini_problems(tmp_path, f"[uwsgi]\ninherit = {tmp_path}/base.ini\n")[0]
 
@@ -184,7 +184,7 @@ endif =
 """
     found = from_ini(tmp_path, text)
     addresses = ["1.1.1.1:1", "1.1.1.1:2", "2.2.2.2:1", "2.2.2.2:2", "3.3.3.3:1", "3.3.3.3:2"]
-    assert found.router.to == addresses
+    assert found.fastrouter.to == addresses
     assert found.master.procname == "is"
     assert found.master.procname_append == "1.1.1.1:2"
 
@@ -290,7 +290,7 @@ def test_names_that_nothing_uses_are_warned_of(tmp_path):
         "router.ini:5: chdir2here: there is no such option, and nothing refers to it",
         "router.ini:6: pythonpath = /x # y: what follows the blank is part of the value; "
         "a comment needs a line of its own",
-        "the router has no way to find a node: every request will be closed",
+        "the fastrouter has no way to find a node: every request will be closed",
     ]
     assert all(f"; warning: {warning}" in check_report(found) for warning in found.warnings)
 
@@ -307,7 +307,7 @@ def test_ports_that_the_kernel_chooses_and_the_two_kinds_may_be_there_twice():
         "--socket=127.0.0.1:3031",
         "--fastrouter-stats=127.0.0.2:3031",
     ]
-    assert options(*addresses, "--fastrouter-subscription-server=127.0.0.1:3031").router.addresses == [
+    assert options(*addresses, "--fastrouter-subscription-server=127.0.0.1:3031").fastrouter.addresses == [
         ":0",
         ":0",
     ]

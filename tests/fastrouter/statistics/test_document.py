@@ -34,7 +34,7 @@ def state():
 
 def figures(state, most=sys.maxsize):
     census = Census(state, 2)
-    return snapshot(state, ["127.0.0.1:3031"], census, ["127.0.0.1:8000"], most), census
+    return snapshot(state, "fastrouter", ["127.0.0.1:3031"], census, ["127.0.0.1:8000"], most), census
 
 
 def test_a_limit_counts_nodes_and_splits_no_pool(state):

@@ -1,19 +1,22 @@
-"""The options of the router."""
+"""The family of options that every gateway has, under its own prefix."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from fastrouter.options.declaration import OPTIONAL, REQUIRED, Group, MappingSource, many, one
 from fastrouter.wire.signing_key import SigningKey
 
-__all__ = ["RouterOptions"]
+__all__ = ["GatewayOptions"]
 
 
 @dataclass(slots=True)
-class RouterOptions(Group):
-    """The router"""
+class GatewayOptions(Group):
+    """A gateway. PREFIX in a text stands for the prefix."""
 
-    PREFIX: ClassVar[str] = "fastrouter"
+    DEFERS: ClassVar[bool] = True
+    """Whether connections are accepted only once they carry data (TCP_DEFER_ACCEPT)."""
+    PASSES_CLIENTS: ClassVar[bool] = False
+    """Whether clients' descriptors are passed to nodes that take them."""
 
     addresses: list[str] = many(
         "text",
@@ -25,7 +28,7 @@ class RouterOptions(Group):
         "text",
         "listen on the sockets that the zerg server at ADDRESS offers, too",
         metavar="ADDRESS",
-        differs="makes a router even where there is no fastrouter address besides",
+        differs="makes a router even where there is no PREFIX address besides",
     )
     processes: int = one(
         "count",
@@ -121,17 +124,11 @@ class RouterOptions(Group):
         ),
     )
     fallback_on_no_key: bool = one("flag", False, "use the fallbacks for keys without a node too")
-    subscription_fallback_key: str = one(
-        "text", "", "look KEY up when nobody has announced the request's key", metavar="KEY"
-    )
-    force_key: str = one("text", "", "route every request by KEY, whatever it asks for", metavar="KEY")
     cheap: bool = one(
         "flag",
         False,
         "do not accept while there is no node; requests wait in the backlog",
-        differs=(
-            "is entered and left by all router workers at once; with fastrouter-to there is always a node"
-        ),
+        differs=("is entered and left by all router workers at once; with PREFIX-to there is always a node"),
     )
     timeout: int = one(
         "count",
@@ -140,18 +137,12 @@ class RouterOptions(Group):
         metavar="SECONDS",
         differs="is for silence, and with post-buffering also for that of the client",
     )
-    header_timeout: int = one(
-        "count",
-        30,
-        "close a connection whose request has not come, with all of its variables, within SECONDS",
-        metavar="SECONDS",
-    )
     connect_timeout: int = one(
         "count", 3, "try the next node when one does not accept within SECONDS", metavar="SECONDS"
     )
     max_retries: int = one("integer", 3, "nodes to try after the first one failed", metavar="N")
     gracetime: int = one(
-        "count", 30, "leave a node of fastrouter-to out for SECONDS after it failed", metavar="SECONDS"
+        "count", 30, "leave a node of PREFIX-to out for SECONDS after it failed", metavar="SECONDS"
     )
     queue_timeout: int = one(
         "count", 3, "wait SECONDS for room when every node has max-conns requests", metavar="SECONDS"
@@ -166,36 +157,12 @@ class RouterOptions(Group):
     max_fails: int = one(
         "integer", 3, "let a node rest after N requests without an answer in a row, 0: never", metavar="N"
     )
-    answer_errors: bool = one(
-        "flag", False, "answer 404, 503 and the like where otherwise the connection is closed without a word"
-    )
-    post_buffering: int = one(
-        "integer",
-        0,
-        "read a body before a node is chosen; those over BYTES are put in a temporary file",
-        metavar="BYTES",
-        differs="the body is read before the node is chosen",
-    )
-    post_buffering_dir: str = one(
-        "text", "", "where to put them (default: $TMPDIR or /tmp)", metavar="DIRECTORY", differs="is obeyed"
-    )
     harakiri: int = one(
         "integer",
         0,
         "kill a router worker that does one thing for over SECONDS",
         metavar="SECONDS",
         differs="watches one turn of the event loop, which is what can block",
-    )
-    fd_passing: list[str] = many(
-        "text",
-        "the node at ADDRESS, the path of a UNIX socket, takes clients' descriptors, though it does not"
-        " announce that",
-        metavar="ADDRESS",
-    )
-    keepalive: list[str] = many(
-        "text",
-        "the node at ADDRESS leaves connections open after its answers, though it does not announce that",
-        metavar="ADDRESS",
     )
     buffer_size: int = one(
         "count",
@@ -229,6 +196,17 @@ class RouterOptions(Group):
     )
     uid: str = one("text", "", "user that the router workers run as", metavar="USER")
     gid: str = one("text", "", "group that the router workers run as", metavar="GROUP")
+    # What some gateways have an option for, as it is in all others:
+    force_key: str = ""
+    subscription_fallback_key: str = ""
+    header_timeout: int = 0
+    answer_errors: bool = False
+    post_buffering: int = 0
+    post_buffering_dir: str = ""
+    fd_passing: list[str] = field(default_factory=list)
+    keepalive: list[str] = field(default_factory=list)
+    xclient: bool = False
+    send_proxy: int = 0
 
     @property
     def forwarders(self) -> list[str]:
@@ -242,8 +220,8 @@ class RouterOptions(Group):
             "use_socket",
             "to",
         )
-        unset = RouterOptions()
-        return [field for field in fields if getattr(self, field) != getattr(unset, field)]
+        unset = type(self)()
+        return [name for name in fields if getattr(self, name) != getattr(unset, name)]
 
     @property
     def is_there(self) -> bool:
