@@ -235,6 +235,29 @@ class Router(Program):
         self.wait_for(rf"{re.escape(key)} => {re.escape(address)} has left", before + 1)
 
 
+class RawRouter(Program):
+    """fastrouter-master with a raw router, started and ready."""
+
+    def __init__(self, *arguments: str | Path, listener: str | Path = "127.0.0.1:0", **extra: object) -> None:
+        super().__init__(MASTER, "--rawrouter", listener, *arguments, **extra)
+        try:
+            self.wait_for("^ready$")
+            self.address = self.wait_for(r"^rawrouter bound on (.*)")[1]
+        except AssertionError:
+            self.close()
+            raise
+
+    @property
+    def server(self) -> str:
+        """The address that takes announcements."""
+        return self.wait_for(r"^rawrouter subscription server bound on (.*)")[1]
+
+    def announce(self, key: str, address: str) -> None:
+        """Send an announcement, and wait until it has been taken."""
+        send_announcement(self.server, announcement(key, address))
+        self.wait_for(rf"{re.escape(key)} => new node: {re.escape(address)}$")
+
+
 def subscription_router(*arguments: str | Path, cheap: bool = False, **extra: object) -> Router:
     """A router on a free port that takes announcements."""
     return Router(

@@ -21,7 +21,9 @@ _EVERY = 60
 class UnservedLog:
     """Of one router worker."""
 
-    def __init__(self, state: SharedState, worker: int) -> None:
+    def __init__(self, state: SharedState, worker: int, label: str) -> None:
+        """label is what log lines begin with."""
+        self._label = label
         self._keys = UnservedKeys(state, worker)
         self._said: dict[bytes, int] = {}
         """When something was said of a key, in the order of that. Never of more than UNSERVED a minute."""
@@ -38,7 +40,7 @@ class UnservedLog:
             return
         if len(self._said) < UNSERVED:
             self._said[key] = second
-            log.warning("[uwsgi-fastrouter] no node for %s: %s", printable(to_text(key)), why)
+            log.warning("%s no node for %s: %s", self._label, printable(to_text(key)), why)
         elif second - self._silent_since >= _EVERY:
             self._silent_since = second
-            log.warning("[uwsgi-fastrouter] more than %d keys without a node in a minute", UNSERVED)
+            log.warning("%s more than %d keys without a node in a minute", self._label, UNSERVED)

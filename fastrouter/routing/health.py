@@ -40,10 +40,12 @@ its upper half, and in the lower how many it may have beside those."""
 class Health:
     """The view of one router worker. max_fails is 0 when nobody ever rests."""
 
-    def __init__(self, state: SharedState, counters: NodeCounters, max_fails: int) -> None:
+    def __init__(self, state: SharedState, counters: NodeCounters, max_fails: int, label: str = "") -> None:
+        """label is what log lines begin with."""
         self._cells = state.cells
         self._counters = counters
         self._max_fails = max_fails
+        self._label = label
 
     def is_resting(self, node: Node) -> bool:
         until: int = self._cells[node.rest_at]
@@ -89,7 +91,7 @@ class Health:
         if 2 * self._allowed(node) > _WELL:
             self._cells[node.rest_at + _RESTS] = 0
             self._cells[node.rest_at] = 0
-            log.info("[uwsgi-fastrouter] %s => %s is well again", to_text(node.key), node.address)
+            log.info("%s %s => %s is well again", self._label, to_text(node.key), node.address)
         else:
             trial = self._cells[node.rest_at + _TRIAL]
             self._cells[node.rest_at + _TRIAL] = trial + (trial & 0xFFFFFFFF)

@@ -10,9 +10,8 @@ import threading
 import pytest
 from harness import (
     LIMIT,
-    MASTER,
     FakeNode,
-    Program,
+    RawRouter,
     announcement,
     connect,
     in_threads,
@@ -23,27 +22,6 @@ from harness import (
 )
 
 from fastrouter.wire.announcement import Announcement
-
-
-class RawRouter(Program):
-    """fastrouter-master with a raw router on a free port."""
-
-    def __init__(self, *arguments, listener="127.0.0.1:0"):
-        super().__init__(MASTER, "--rawrouter", listener, *arguments)
-        try:
-            self.wait_for("^ready$")
-            self.address = self.wait_for(r"^rawrouter bound on (.*)")[1]
-        except AssertionError:
-            self.close()
-            raise
-
-    @property
-    def server(self):
-        return self.wait_for(r"rawrouter subscription server bound on (.*)")[1]
-
-    def announce(self, key, address):
-        send_announcement(self.server, announcement(key, address))
-        self.wait_for(rf"{re.escape(key)} => new node: {re.escape(address)}$")
 
 
 def echo(connection, number):
@@ -223,21 +201,17 @@ def test_xclient():
     def postfix(connection, number):
         for piece in (b"220 one", b"\r", b"\n"):
             connection.sendall(piece)
-        data = b""
-        while not data.endswith(b"QUIT\r\n"):
-            data += connection.recv(100)
-            if data.count(b"\r\n") == 1 and not heard:
-                heard.append(data)
-                connection.sendall(b"220 two\r\n")
-        heard.append(data)
-        connection.sendall(b"221 bye\r\n")
+        with connection.makefile("rb") as lines:
+            for answer in (b"220 two\r\n", b"221 bye\r\n"):
+                heard.append(next(lines))
+                connection.sendall(answer)
 
     with FakeNode(postfix) as node:
         with RawRouter("--rawrouter-to", node.address, "--rawrouter-xclient") as router:
             with connect(router.address) as sock:
                 sock.sendall(b"QUIT\r\n")  # too early, and yet not before XCLIENT
                 assert read_all(sock) == b"220 two\r\n221 bye\r\n"
-    assert heard[-1] == b"XCLIENT ADDR=127.0.0.1\r\nQUIT\r\n"
+    assert heard == [b"XCLIENT ADDR=127.0.0.1\r\n", b"QUIT\r\n"]
 
 
 def test_beside_a_fastrouter(node, echoing, tmp_path):

@@ -45,8 +45,9 @@ class Nodes:
         Raises LoadError for a mapping function that is not there; what its script raises passes through.
         """
         options = gateway.options
+        self._label = f"[uwsgi-{gateway.prefix}]"
         self.counters = NodeCounters(gateway.state, index)
-        self.health = Health(gateway.state, self.counters, options.max_fails)
+        self.health = Health(gateway.state, self.counters, options.max_fails, self._label)
         self.kept = KeptConnections(loop, self._spoke_unasked)
         self.waiting = Waiting(loop)
         self._cells = gateway.state.worker_cells(index)
@@ -62,7 +63,7 @@ class Nodes:
         """Yields the nodes to try for a key and a client's address, in order."""
         self.knows = self._forwarder.knows
         """Whether a key has nodes, or had some not long ago."""
-        self._unserved = UnservedLog(gateway.state, index)
+        self._unserved = UnservedLog(gateway.state, index, self._label)
         subscription_decides = next(iter(options.forwarders), "") == "subscription_server"
         self._why_unknown = "nobody has announced it" if subscription_decides else "it is mapped to none"
         self._quiet = options.quiet
@@ -122,7 +123,8 @@ class Nodes:
         rest = self.health.failed(node)
         if rest:
             log.warning(
-                "[uwsgi-fastrouter] %s => %s gave no answer again and again and rests for %d seconds",
+                "%s %s => %s gave no answer again and again and rests for %d seconds",
+                self._label,
                 to_text(key),
                 node.address,
                 rest,
@@ -136,7 +138,8 @@ class Nodes:
         self.counters.failed(node)
         if not self._quiet:
             log.warning(
-                '[uwsgi-fastrouter] unable to connect() to node "%s" (%d retries): %s',
+                '%s unable to connect() to node "%s" (%d retries): %s',
+                self._label,
                 node.address,
                 tries,
                 os.strerror(error),
@@ -148,7 +151,7 @@ class Nodes:
     def _mark(self, key: bytes, node: Node) -> None:
         """Tell every worker, and the subscription server, that a node cannot be reached."""
         if node not in self.fallback and self._forwarder.mark_failed(node):
-            log.warning("[uwsgi-fastrouter] %s => marking %s as failed", to_text(key), node.address)
+            log.warning("%s %s => marking %s as failed", self._label, to_text(key), node.address)
         if self._failures >= 0:
             try:
                 os.write(self._failures, Failure(node.slot, node.id).encode())
@@ -175,4 +178,4 @@ class Nodes:
 
     def _log_distrust(self, what: str) -> None:
         self._cells[Worker.SURPLUS] += 1
-        log.error("[uwsgi-fastrouter] %s; its connections are kept no more", what)
+        log.error("%s %s; its connections are kept no more", self._label, what)

@@ -107,7 +107,7 @@ class SubscriptionServer:
         self._wants_credentials = options.credentials
         pid = os.getpid()
         self._as_subscription = f"[uwsgi-subscription for pid {pid}]"
-        self._as_router = f"[uWSGI fastrouter pid {pid}]"
+        self._as_router = f"[uWSGI {gateway.prefix} pid {pid}]"
 
     def start(self) -> None:
         """Go on from what a predecessor left, which may have died between a change and its delta."""
