@@ -31,6 +31,8 @@ class Group:
     nodes: Sequence[tuple[str, str]] = ()
     """Further nodes on UNIX sockets: name and path."""
     setup: Callable[[Stage], object] | None = None
+    prefix: str = "fastrouter"
+    """Of the router's options."""
     starts: bool = True
     """False: whether it starts is to be seen."""
 

@@ -51,9 +51,12 @@ class NamedNode(FakeNode):
 class Stage:
     """A started router. What scenarios use: ask, announce, log, nodes."""
 
-    def __init__(self, uwsgi: str | None, directory: Path, options, files=None, nodes=()) -> None:
+    def __init__(
+        self, uwsgi: str | None, directory: Path, options, files=None, nodes=(), prefix="fastrouter"
+    ) -> None:
         """uwsgi is the program, None for ours. options may refer to {A}, {dead}, {missing}, {dir}..."""
         self.is_uwsgi = uwsgi is not None
+        self.prefix = prefix
         self.dir = directory
         directory.mkdir()
         self._stack = contextlib.ExitStack()
@@ -74,8 +77,8 @@ class Stage:
             (directory / name).write_text(self.place(text))
         options = [self.place(option) for option in options]
         self.address = str(directory / "router.sock")
-        if not any(option == "--fastrouter" for option in options) and "--ini" not in options:
-            options = ["--fastrouter", self.address, *options]
+        if f"--{prefix}" not in options and "--ini" not in options:
+            options = [f"--{prefix}", self.address, *options]
         start = [uwsgi, "--master", "--listen=100"] if uwsgi else [MASTER]
         self.program = self._stack.enter_context(Program(*start, *options, cwd=directory))
 
@@ -107,7 +110,7 @@ class Stage:
 
     @property
     def _started(self) -> str:
-        return r"spawned uWSGI fastrouter 1 \(pid" if self.is_uwsgi else "^ready$"
+        return rf"spawned uWSGI {self.prefix} 1 \(pid" if self.is_uwsgi else "^ready$"
 
     def outcome(self) -> object:
         """Of the start: that it runs, or the exit code."""
@@ -194,7 +197,7 @@ class Stage:
         """Kill a process that routes, and wait for its successor."""
         (process,) = self.router_processes()
         process.kill()
-        self.logged(r"respawned (uWSGI fastrouter|fastrouter worker) 1")
+        self.logged(rf"respawned (uWSGI {self.prefix}|{self.prefix} worker) 1")
         wait_until(lambda: [one.pid for one in self.router_processes()] != [process.pid], "another")
 
     def drop_barriers(self) -> None:
@@ -239,7 +242,7 @@ class Stage:
 
     def router_processes(self, count=1):
         """The processes that route, once there are count of them."""
-        title = "" if self.is_uwsgi else "fastrouter worker"
+        title = "" if self.is_uwsgi else f"{self.prefix} worker"
 
         def found():
             children = psutil.Process(self.program.pid).children()

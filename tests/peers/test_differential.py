@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
-from differential import announcements, failures, federation, forwarders, keys, program, sessions, signed
+from differential import announcements, failures, federation, forwarders, keys, program, raw, sessions, signed
 from differential.stage import Stage
 from harness import ROOT
 
@@ -17,14 +17,14 @@ from fastrouter.options.declaration import declared
 
 GROUPS = [
     group
-    for room in (keys, forwarders, failures, sessions, announcements, signed, federation, program)
+    for room in (keys, forwarders, failures, sessions, announcements, signed, federation, program, raw)
     for group in room.GROUPS
 ]
 
 
 def play(group, uwsgi, directory: Path) -> list[object]:
     seen = []
-    with Stage(uwsgi, directory, group.options, group.files, group.nodes) as stage:
+    with Stage(uwsgi, directory, group.options, group.files, group.nodes, group.prefix) as stage:
         if group.starts:
             stage.wait_started()
         if group.setup:
