@@ -24,6 +24,7 @@ KINDS = {
     "bulk": requests.bulk,
     "idle": requests.idle,
     "workers": requests.workers,
+    "raw": requests.raw,
 }
 
 

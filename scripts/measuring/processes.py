@@ -64,34 +64,59 @@ class Bench:
 
     @contextmanager
     def router(
-        self, name: str, options: Sequence[str], listen: str = "tcp", workers: int = 1
+        self,
+        name: str,
+        options: Sequence[str],
+        listen: str = "tcp",
+        workers: int = 1,
+        prefix: str = "fastrouter",
     ) -> Iterator[RunningRouter]:
-        """Start "uwsgi", "floor" (its one option is its node's), or else ours."""
+        """Start "uwsgi", "floor" or "haproxy" (whose first option is their node's), or else ours.
+
+        prefix says which router of uWSGI's and of ours it is.
+        """
         address = free_address() if listen == "tcp" else str(self.place / f"{name.replace(' ', '-')}.sock")
+        listener, count = f"--{prefix}={address}", f"--{prefix}-processes={workers}"
         if name == "floor":
             command = [*self.floor, address, options[0].partition("=")[2]]
+        elif name == "haproxy":
+            command = ["haproxy", "-db", "-f", self._haproxy_file(address, options[0].partition("=")[2])]
         elif name == "uwsgi":
-            more = [f"--fastrouter-processes={workers}", "--master", "--listen=1024", "--chmod-socket"]
-            command = [self.uwsgi, f"--fastrouter={address}", *more, *options]
+            more = [count, "--master", "--listen=1024", "--chmod-socket"]
+            command = [self.uwsgi, listener, *more, *options]
         else:
-            more = [f"--fastrouter-processes={workers}"]
-            command = [str(BIN / "fastrouter-master"), f"--fastrouter={address}", *more, *options]
+            command = [str(BIN / "fastrouter-master"), listener, count, *options]
         with open(self.place / f"{name.split()[0]}.log", "w") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.place)
             try:
                 yield RunningRouter(name, address, workers_of(name, process, address, workers))
             finally:
-                process.send_signal(signal.SIGINT if name != "floor" else signal.SIGKILL)
+                process.send_signal(signal.SIGKILL if name in ("floor", "haproxy") else signal.SIGINT)
                 process.wait()
+
+    def _haproxy_file(self, address: str, node: str) -> str:
+        """A configuration for a relay of connections, with one thread, and nothing that costs time besides."""
+        file = self.place / "haproxy.cfg"
+        server = f"unix@{node}" if node.startswith("/") else node
+        file.write_text(
+            "global\n nbthread 1\n maxconn 30000\n"
+            "defaults\n mode tcp\n timeout client 1h\n timeout server 1h\n timeout connect 5s\n"
+            f"listen relay\n bind {address}\n server node {server}\n"
+        )
+        return str(file)
 
     @contextmanager
     def routers(
-        self, options: dict[str, Sequence[str]], listen: str = "tcp", workers: int = 1
+        self,
+        options: dict[str, Sequence[str]],
+        listen: str = "tcp",
+        workers: int = 1,
+        prefix: str = "fastrouter",
     ) -> Iterator[list[RunningRouter]]:
         """Several, side by side, so that each is measured in the same moments as the others."""
         with ExitStack() as stack:
             yield [
-                stack.enter_context(self.router(name, words, listen, workers))
+                stack.enter_context(self.router(name, words, listen, workers, prefix))
                 for name, words in options.items()
             ]
 
@@ -130,10 +155,10 @@ def workers_of(
     """The processes that route, once they have come up."""
     parent = psutil.Process(process.pid)
     while process.poll() is None:
-        found = [parent] if name == "floor" else []
+        found = [parent] if name in ("floor", "haproxy") else []
         for child in parent.children():
             title = " ".join(child.cmdline())
-            if "fastrouter worker" in title or name == "uwsgi":  # which keeps its command line
+            if "router worker" in title or name == "uwsgi":  # which keeps its command line
                 found.append(child)
         if len(found) >= count and accepts(address):
             return found[-count:] if name == "uwsgi" else found

@@ -3,6 +3,7 @@
 import random
 import resource
 import sys
+import time
 from collections.abc import Sequence
 
 import psutil
@@ -10,7 +11,7 @@ import psutil
 from measuring.comparison import Comparison, Row
 from measuring.processes import Bench, RunningRouter
 
-__all__ = ["bulk", "idle", "latency", "small", "workers"]
+__all__ = ["bulk", "idle", "latency", "raw", "small", "workers"]
 
 MEGABYTE = 1 << 20
 LARGE = 64 * MEGABYTE
@@ -67,6 +68,42 @@ def bulk(bench: Bench, rounds: int) -> dict[str, Comparison]:
                 with bench.routers(options) as routers:
                     found[f"{way}, tcp to {kind}"] = measured(bench, routers, rounds, 2, body, is_bulk=True)
     return found
+
+
+def raw(bench: Bench, rounds: int) -> dict[str, Comparison]:
+    """The raw router: what a connection with a small dialogue costs, how fast bytes go through, and what an
+    idle connection takes of memory."""
+    found = {}
+    names = ("uwsgi", "floor", "haproxy", "rawrouter")
+    for kind in ("tcp", "unix"):
+        with bench.node(kind, 100) as node:
+            options = {name: [f"--rawrouter-to={node}"] for name in names}
+            with bench.routers(options, prefix="rawrouter") as routers:
+                found[f"raw, tcp to {kind}"] = measured(bench, routers, rounds, bench.connections)
+    with bench.node("tcp", LARGE) as node:
+        options = {name: [f"--rawrouter-to={node}"] for name in names}
+        with bench.routers(options, prefix="rawrouter") as routers:
+            found["raw download, tcp to tcp"] = measured(bench, routers, rounds, 2, is_bulk=True)
+    found["raw idle connections"] = _raw_idle(bench)
+    return found
+
+
+def _raw_idle(bench: Bench) -> Comparison:
+    many = min(MANY, resource.getrlimit(resource.RLIMIT_NOFILE)[1] // 2 - 200)
+    rows: dict[str, list[Row]] = {}
+    with bench.node("tcp", 100) as node:
+        for name in ("uwsgi", "haproxy", "rawrouter"):
+            options = [f"--rawrouter-to={node}", *([] if name == "haproxy" else ["--rawrouter-timeout=3600"])]
+            with bench.router(name, options, prefix="rawrouter") as router:
+                empty, there = private(router.workers[0]), sessions(router)
+                with bench.idle(router.address, many, 1):
+                    deadline = time.monotonic() + 60
+                    while sessions(router) < there + 2 * many - 10 and time.monotonic() < deadline:
+                        time.sleep(0.1)
+                    connected = (sessions(router) - there) / 2
+                    used = (private(router.workers[0]) - empty) / 1024 / max(connected, 1)
+                    rows[name] = [{"kb_a_connection": used, "connections": connected}]
+    return Comparison(rows)
 
 
 def measured(
