@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Final
 
-__all__ = ["ERR", "EXCLUSIVE", "HUP", "IN", "OUT", "PAUSE", "RDHUP", "Event", "Loop"]
+__all__ = ["EDGE", "ERR", "EXCLUSIVE", "HUP", "IN", "OUT", "PAUSE", "RDHUP", "Event", "Loop"]
 
 # As in epoll_ctl(2). Literals, unlike the names in select, cost nothing where they are used for every event.
 IN: Final = 0x001
@@ -23,6 +23,8 @@ OUT: Final = 0x004
 ERR: Final = 0x008
 HUP: Final = 0x010
 RDHUP: Final = 0x2000
+EDGE: Final = 0x80000000
+"""Report what becomes so, once, and not what is so again and again (EPOLLET)."""
 EXCLUSIVE: Final = 0x10000000
 """Wake one of those who wait for the same socket, instead of all."""
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -95,11 +96,12 @@ class Bench:
                 process.wait()
 
     def _haproxy_file(self, address: str, node: str) -> str:
-        """A configuration for a relay of connections, with one thread, and nothing that costs time besides."""
+        """A configuration for a relay of connections with one thread, and nothing else that costs time."""
         file = self.place / "haproxy.cfg"
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2 - 100
         server = f"unix@{node}" if node.startswith("/") else node
         file.write_text(
-            "global\n nbthread 1\n maxconn 30000\n"
+            f"global\n nbthread 1\n maxconn {most}\n"
             "defaults\n mode tcp\n timeout client 1h\n timeout server 1h\n timeout connect 5s\n"
             f"listen relay\n bind {address}\n server node {server}\n"
         )

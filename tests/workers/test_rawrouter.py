@@ -30,10 +30,18 @@ def echo(connection, number):
 
 
 def ask(router, data):
+    """What comes back for data, read while it is sent."""
     with connect(router.address) as sock:
-        sock.sendall(data)
-        sock.shutdown(socket.SHUT_WR)
-        return read_all(sock)
+
+        def say():
+            sock.sendall(data)
+            sock.shutdown(socket.SHUT_WR)
+
+        speaker = threading.Thread(target=say)
+        speaker.start()
+        answer = read_all(sock)
+        speaker.join(LIMIT)
+        return answer
 
 
 @pytest.fixture(params=["tcp", "unix"])

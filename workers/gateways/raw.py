@@ -9,10 +9,13 @@ from fastrouter.wire.proxy import proxy_header
 from workers.loop import IN, RDHUP, Event
 from workers.routing.duplex import duplex
 from workers.routing.exchange import Exchange, Waits
-from workers.routing.relay import Bytes
+from workers.routing.relay import Bytes, read_client
 from workers.routing.session import ClientGone
 
 __all__ = ["RawExchange"]
+
+_FIRST_READ: Final = 16384
+"""Bytes."""
 
 _MOST_GREETING: Final = 4096
 """Bytes of the line that a node greets with (RFC 5321, 4.5.3.1.5: 512)."""
@@ -22,17 +25,23 @@ class RawExchange(Exchange):
     """One connection."""
 
     def read(self) -> Waits | None:
-        """Nothing: the node may be the first to speak."""
+        """Take what the client has said by now, if anything: the node may be the first to speak."""
         address = self.address
         self.key = self.listener
         self.remote = to_bytes(address[0]) if isinstance(address, tuple) else b""
         self.body_left = None
         if self.engine.send_proxy:
             self.packet = self._proxy_header()
+        if not self.engine.xclient:
+            data = read_client(self.client, _FIRST_READ)
+            if data:
+                self.packet += data
+            elif data is not None:
+                self.body_left = 0
         return None
 
     def request_for(self, node: Node) -> bytes:
-        """The header of the PROXY protocol, if nodes are to have one."""
+        """The header of the PROXY protocol, if nodes are to have one, and what the client has said."""
         return self.packet
 
     def converse(self, node: Node, rest: Bytes) -> Generator[None, Event, int]:

@@ -3,8 +3,10 @@
 Nothing is read that the other side has no room for. The end of one way is passed on (shutdown(2)) while the
 other goes on, so that services whose clients end first work as well as those whose servers do.
 
-What epoll(7) says of a socket: IN with nothing to read is the end of what comes; HUP is the end of both ways,
-ERR a reset, and after either of these nothing that is sent there arrives.
+What epoll(7) says of a socket: IN with nothing to read, and RDHUP, are the end of what comes. HUP is the end
+of both ways, ERR a reset; after either of these nothing that is sent there arrives. Both sockets are watched
+for changes only (EDGE), so that epoll_ctl(2) is called once for each. What is there is read at once, or when
+the other side has room again.
 """
 
 from _socket import socket as PlainSocket
@@ -13,16 +15,20 @@ from typing import Final
 
 from fastrouter.memory.outcomes import TOO_LATE
 from fastrouter.routing.node import Node
-from workers.loop import ERR, HUP, IN, OUT, Event
+from workers.loop import EDGE, ERR, HUP, IN, OUT, RDHUP, Event
 from workers.routing.relay import Bytes, answers, shutdown
 from workers.routing.session import Session
 
 __all__ = ["duplex"]
 
+_COMES: Final = IN | RDHUP | HUP | ERR
 _BROKEN: Final = HUP | ERR
+_ENDING: Final = RDHUP | ERR
+_WATCHED: Final = IN | RDHUP | EDGE
 
+# As in <sys/socket.h>; the client's socket is left as accept(2) made it.
 _DONTWAIT: Final = 0x40
-"""MSG_DONTWAIT: the client's socket is left as accept(2) made it."""
+_LAST: Final = _DONTWAIT | 0x8000  # MSG_MORE: the end of the connection follows at once
 
 _FIRST: Final = 65536
 """Bytes to move at first; twice as many each time that so many were there and were taken."""
@@ -31,17 +37,24 @@ _FIRST: Final = 65536
 class _Way:
     """What comes from one socket and goes to the other."""
 
-    __slots__ = ("has_ended", "is_over", "pending", "source", "target")
+    __slots__ = ("has_ended", "is_ending", "is_over", "pending", "source", "target")
 
-    def __init__(self, source: PlainSocket, target: PlainSocket, pending: Bytes) -> None:
+    def __init__(self, source: PlainSocket, target: PlainSocket, pending: Bytes, has_ended: bool) -> None:
         self.source = source
         self.target = target
         self.pending = pending
         """What was read, and the target has had no room for."""
-        self.has_ended = False
+        self.is_ending = False
+        """The source has ended, though it may not be read to its end yet. That is reported once only."""
+        self.has_ended = has_ended
         """Nothing more comes."""
         self.is_over = False
         """Nothing more comes, and the target knows."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether there is nothing left to do but to tell the target."""
+        return self.has_ended and not self.pending
 
     def move(self, buffer: memoryview) -> int:
         """Move what is there. Returns the number of bytes read."""
@@ -57,16 +70,19 @@ class _Way:
                 self.has_ended = True
                 return moved
             moved += n
-            self.pending = self._sent(buffer[:n])
+            self.has_ended = self.is_ending and n < size
+            self._send(buffer[:n], _LAST if self.has_ended else _DONTWAIT)
             if n < size:
                 break
             size = min(2 * size, len(buffer))
-        self.pending = bytes(self.pending)  # the buffer is for everybody
+        if self.pending:
+            self.pending = bytes(self.pending)  # the buffer is for everybody
         return moved
 
-    def flush(self) -> None:
-        """Send what is pending, as far as there is room for it now."""
-        self.pending = self._sent(self.pending)
+    def flush(self, buffer: memoryview) -> int:
+        """Send what is pending, and then what has come since. Returns the number of bytes read."""
+        self._send(self.pending, _DONTWAIT)
+        return self.move(buffer)
 
     def lose(self) -> None:
         """The target takes nothing more."""
@@ -79,16 +95,16 @@ class _Way:
             self.is_over = True
             shutdown(self.target)
 
-    def _sent(self, data: Bytes) -> Bytes:
-        """Send; returns what did not fit."""
+    def _send(self, data: Bytes, flags: int) -> None:
+        """Send; what does not fit is pending."""
         try:
-            n = self.target.send(data, _DONTWAIT)
+            n = self.target.send(data, flags)
         except BlockingIOError:
-            return data
+            self.pending = data
         except ConnectionError:
             self.lose()
-            return b""
-        return memoryview(data)[n:] if n < len(data) else b""
+        else:
+            self.pending = memoryview(data)[n:] if n < len(data) else b""
 
 
 def duplex(session: Session, node: Node, rest: Bytes) -> Generator[None, Event, int]:
@@ -98,44 +114,46 @@ def duplex(session: Session, node: Node, rest: Bytes) -> Generator[None, Event, 
     """
     engine, sock = session.engine, session.sock
     assert sock is not None
-    loop, resume, counters = engine.loop, session.resume, session.nodes.counters
+    loop, resume, counters, buffer = engine.loop, session.resume, session.nodes.counters, engine.buffer
     client_fd, node_fd = session.client_fd, session.node_fd
-    up, down = _Way(session.client, sock, rest), _Way(sock, session.client, session.ahead)
-    client_events = node_events = 0
+    up = _Way(session.client, sock, rest, session.body_left == 0)
+    down = _Way(sock, session.client, session.ahead, False)
     sent, received = len(session.packet), len(session.ahead)
-    counters.moved(node, sent, received)
+    node_waits, client_waits = bool(rest), received > 0
+    loop.watch(node_fd, _WATCHED | OUT if node_waits else _WATCHED, resume)
+    loop.watch(client_fd, _WATCHED | OUT if client_waits else _WATCHED, resume)
     try:
-        while not (up.is_over and down.is_over):
-            wanted = (OUT if up.pending else 0) | (0 if down.pending or down.has_ended else IN)
-            if wanted != node_events:
-                node_events = loop.watch_or_not(node_fd, wanted, resume)
-            wanted = (OUT if down.pending else 0) | (0 if up.pending or up.has_ended else IN)
-            if wanted != client_events:
-                client_events = loop.watch_or_not(client_fd, wanted, resume)
+        while True:
+            up.pass_end()
+            down.pass_end()
+            if bool(up.pending) != node_waits:
+                node_waits = not node_waits
+                loop.watch(node_fd, _WATCHED | OUT if node_waits else _WATCHED, resume)
+            if bool(down.pending) != client_waits:
+                client_waits = not client_waits
+                loop.watch(client_fd, _WATCHED | OUT if client_waits else _WATCHED, resume)
             fd, events = yield
             if fd < 0:
                 continue
             session.touched = engine.seconds
             coming, going = (down, up) if fd == node_fd else (up, down)
-            if going.pending and events != IN:
-                going.flush()
-            moved = coming.move(engine.buffer) if events != OUT else 0
+            back = going.flush(buffer) if going.pending and events & OUT else 0
+            coming.is_ending = coming.is_ending or events & _ENDING == RDHUP
+            moved = coming.move(buffer) if events & _COMES else 0
             if events & _BROKEN:
                 going.lose()
-            if coming is up:
-                counters.moved(node, moved, 0)
-                sent += moved
-            else:
-                if moved and not received:
-                    answers(session, node)
-                counters.moved(node, 0, moved)
-                received += moved
-            up.pass_end()
-            down.pass_end()
+            from_client, from_node = (back, moved) if fd == node_fd else (moved, back)
+            if from_node and not received:
+                answers(session, node)
+            sent += from_client
+            received += from_node
+            counters.moved(node, from_client, from_node)
+            if up.is_done and down.is_done:
+                return 0
     except TimeoutError:
         return 0 if received else TOO_LATE
     finally:
+        counters.moved(node, len(session.packet), len(session.ahead))
         if session.record is not None:
             session.record.moved(sent, received)
-        loop.unwatch(client_fd)
-    return 0
+        loop.forget(client_fd)  # which nobody else has, so that to close it ends the watch
