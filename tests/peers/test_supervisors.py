@@ -64,7 +64,7 @@ class Supervised:
     def _master(self):
         for process in psutil.Process(self.program.pid).children(recursive=True):
             try:
-                if process.cmdline() and process.cmdline()[0].startswith("fastrouter-master"):
+                if " ".join(process.cmdline()).startswith("fastrouter-master"):
                     return process.pid
             except psutil.NoSuchProcess:
                 pass

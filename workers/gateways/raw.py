@@ -32,6 +32,7 @@ class RawExchange(Exchange):
         self.body_left = None
         if self.engine.send_proxy:
             self.packet = self._proxy_header()
+        self.address = None  # it takes memory, and the connection may be idle for hours
         if not self.engine.xclient:
             data = read_client(self.client, _FIRST_READ)
             if data:
