@@ -1,4 +1,4 @@
-"""The figures that SIGUSR1 writes to the log."""
+"""The statistics that SIGUSR1 writes to the log."""
 
 import logging
 from collections.abc import Iterable
@@ -10,12 +10,12 @@ from fastrouter.wire.announcement import Reason
 from master.child import Child, Kind
 from workers.context import Context, Gateway
 
-__all__ = ["log_figures"]
+__all__ = ["log_statistics"]
 
 log = logging.getLogger("fastrouter")
 
 
-def log_figures(children: Iterable[Child], context: Context) -> None:
+def log_statistics(children: Iterable[Child], context: Context) -> None:
     """One line a child: its process, as the kernel sees it, and its work, as it counts it."""
     for gateway in context.gateways:
         _log_gateway(gateway)
@@ -27,7 +27,7 @@ def _log_gateway(gateway: Gateway) -> None:
     refused = {reason.name.lower(): cells[Table.REFUSED + reason] for reason in Reason}
     why = ", ".join(f"{count} {name}" for name, count in refused.items() if count)
     log.info(
-        "figures: %s: %d announcements accepted, %d refused%s",
+        "statistics: %s: %d announcements accepted, %d refused%s",
         gateway.prefix,
         cells[Table.ACCEPTED],
         sum(refused.values()),
@@ -36,7 +36,7 @@ def _log_gateway(gateway: Gateway) -> None:
     retired = gateway.state.worker_cells(gateway.state.layout.workers)
     if retired[Worker.ACCEPTED]:
         log.info(
-            "figures: %s workers before the last reload: %d accepted, %d errors",
+            "statistics: %s workers before the last reload: %d accepted, %d errors",
             gateway.prefix,
             retired[Worker.ACCEPTED],
             retired[Worker.ERRORS],
@@ -46,7 +46,7 @@ def _log_gateway(gateway: Gateway) -> None:
 def _log_children(children: Iterable[Child], context: Context) -> None:
     for child in children:
         if not child.is_alive:
-            log.info("figures: %s is %s", child.name, child.state.value)
+            log.info("statistics: %s is %s", child.name, child.state.value)
             continue
         try:
             process = psutil.Process(child.pid)
@@ -57,7 +57,7 @@ def _log_children(children: Iterable[Child], context: Context) -> None:
         except psutil.Error:
             continue  # it died between here and there
         log.info(
-            "figures: %s (pid %d): %.2f s of CPU, %d MB, %d descriptors%s",
+            "statistics: %s (pid %d): %.2f s of CPU, %d MB, %d descriptors%s",
             child.name,
             child.pid,
             times.user + times.system,

@@ -26,7 +26,7 @@ from master.reloading.handover import Handover
 from master.reloading.predecessors import Predecessors
 from master.reloading.reload import Reload
 from master.roles import GATEWAY_RANK, roles
-from master.statistics_log import log_figures
+from master.statistics_log import log_statistics
 from master.surroundings import Surroundings
 from master.system.systemd import Systemd
 from workers.context import Context
@@ -143,7 +143,7 @@ class Supervisor:
             "Q": self._stop_at_once,
             "r": self._begin_reload,
             "R": lambda: self._begin_reload(is_brutal=True),
-            "s": self._log_figures,
+            "s": self._log_statistics,
             "S": self._silence_or_not,
             "w": self._reload_app,
             "W": lambda: self._children.replace(Kind.APP, signal.SIGINT),
@@ -235,7 +235,7 @@ class Supervisor:
             signal.SIGTERM: self._stop,
             signal.SIGINT: self._stop_at_once,
             signal.SIGQUIT: self._stop_at_once,
-            signal.SIGUSR1: self._log_figures,
+            signal.SIGUSR1: self._log_statistics,
             signal.SIGHUP: self._begin_reload,
             signal.SIGTTIN: self._more_workers,
             signal.SIGTTOU: self._less_workers,
@@ -256,8 +256,8 @@ class Supervisor:
         self._fifo.activate(slot)
         self._selector.register(self._fifo.fd, selectors.EVENT_READ, self._take_commands)
 
-    def _log_figures(self) -> None:
-        log_figures(self._children, self._context)
+    def _log_statistics(self) -> None:
+        log_statistics(self._children, self._context)
 
     def _more_workers(self) -> None:
         self._begin_reload(self._more + 1)

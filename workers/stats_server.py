@@ -1,4 +1,4 @@
-"""The process that tells the figures: as JSON to whoever connects, and to Prometheus.
+"""The stats server: statistics as JSON, and for Prometheus.
 
 It only reads shared memory, and writes piece by piece, so that no reader of it, however slow, and no report,
 however large, keeps anybody else waiting.
@@ -78,7 +78,7 @@ class _Reader:
 
 
 class StatsServer:
-    """Tells the figures to who connects, over HTTP to who asks."""
+    """Serves statistics to its readers, over HTTP where that is configured."""
 
     def __init__(self, gateway: Gateway) -> None:
         self.loop = Loop(self._tick)
@@ -88,7 +88,7 @@ class StatsServer:
         self._readers: dict[int, _Reader] = {}
         """By descriptor."""
         for listener in gateway.stats_listeners:
-            self._answer(listener, self._json, gateway.context.options.figures.http)
+            self._answer(listener, self._json, gateway.context.options.statistics.http)
         for listener in gateway.prometheus_listeners:
             self._answer(listener, self._prometheus, True)
 
@@ -162,7 +162,7 @@ class StatsServer:
         except BlockingIOError:
             return
         except OSError as error:
-            log.debug("a reader of the figures has left: %s", error)
+            log.debug("a reader of the statistics has left: %s", error)
             self._close(fd)
             return
         if is_last and not reader.rest:
@@ -217,11 +217,11 @@ class StatsServer:
         )
 
     def _json(self, wanted: int | None) -> Iterator[str]:
-        options = self._gateway.context.options.figures
-        figures = self._snapshot(_JSON_NODES if wanted is None else wanted)
+        options = self._gateway.context.options.statistics
+        statistics = self._snapshot(_JSON_NODES if wanted is None else wanted)
         if options.http:
             yield _HTTP.format("application/json")
-        yield from _written(figures, *(("", "") if options.minified else ("\n", "\t")))
+        yield from _written(statistics, *(("", "") if options.minified else ("\n", "\t")))
 
     def _prometheus(self, wanted: int | None) -> Iterator[str]:
         most = _PROMETHEUS_NODES if wanted is None else wanted
@@ -256,10 +256,10 @@ def _compact(value: object) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def _written(figures: Mapping[str, object], end: str, indent: str) -> Iterator[str]:
+def _written(statistics: Mapping[str, object], end: str, indent: str) -> Iterator[str]:
     """A line for each key, and for each item of a list: to be read by people, and made in a moment."""
     before = "{"
-    for key, value in figures.items():
+    for key, value in statistics.items():
         yield f'{before}{end}{indent}"{key}":'
         before = ","
         if isinstance(value, (list, Iterator)):

@@ -1,4 +1,4 @@
-"""Says which keys have no node, to the log and to who looks at the figures.
+"""Says which keys have no node, in the log and in the statistics.
 
 Clients choose keys, so that both are bounded.
 """

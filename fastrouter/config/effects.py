@@ -50,10 +50,8 @@ def _of_gateway(gateway: GatewayOptions, subscription: SubscriptionOptions) -> I
 def _of_subscriptions(options: Options) -> Iterator[str]:
     if any(next(iter(gateway.forwarders), "") == "subscription_server" for gateway in options.families):
         return
-    unset, names = (
-        SubscriptionOptions(),
-        [f"{gateway.PREFIX}-subscription-server" for gateway in options.families],
-    )
+    unset, routers = SubscriptionOptions(), options.gateways or options.families[:1]
+    names = " or ".join(f"{gateway.PREFIX}-subscription-server" for gateway in routers)
     for option in declared(SubscriptionOptions):
         if getattr(options.subscription, option.field) != getattr(unset, option.field):
-            yield f"{option.name} has no effect without {' or '.join(names)}"
+            yield f"{option.name} has no effect without {names}"

@@ -20,7 +20,7 @@ from fastrouter.options.declaration import NONE, OPTIONAL, REQUIRED, Option, che
 __all__ = ["COMMANDS", "Configuration", "Written", "load", "read", "reason_to_refuse", "syntax", "why_unused"]
 
 COMMANDS = {
-    "usage": "print the commonest uses and exit",
+    "usage": "print common uses and exit",
     "help": "print this list and exit",
     "version": "print the version, and whether it is compiled, and exit",
     "check": "check the configuration, print it with the origin of each value, and exit",

@@ -12,11 +12,11 @@ from fastrouter.options.declaration import Group, MappingSource, Option, SignChe
 from fastrouter.options.fastrouter import FastrouterOptions
 from fastrouter.options.gateway import GatewayOptions
 from fastrouter.options.program import (
-    FiguresOptions,
     HookOptions,
     LogOptions,
     MasterOptions,
     SocketOptions,
+    StatisticsOptions,
 )
 from fastrouter.options.rawrouter import RawrouterOptions
 from fastrouter.options.subscribe import SubscribeOptions
@@ -32,7 +32,6 @@ __all__ = [
     "DoctorOptions",
     "ExplainOptions",
     "FastrouterOptions",
-    "FiguresOptions",
     "GatewayOptions",
     "HookOptions",
     "LogOptions",
@@ -43,6 +42,7 @@ __all__ = [
     "RequestOptions",
     "SignCheck",
     "SocketOptions",
+    "StatisticsOptions",
     "SubscribeOptions",
     "SubscriptionOptions",
     "TopOptions",
@@ -65,7 +65,7 @@ class Options:
     sockets: SocketOptions = field(default_factory=SocketOptions)
     app: AppOptions = field(default_factory=AppOptions)
     announcer: AnnouncerOptions = field(default_factory=AnnouncerOptions)
-    figures: FiguresOptions = field(default_factory=FiguresOptions)
+    statistics: StatisticsOptions = field(default_factory=StatisticsOptions)
     master: MasterOptions = field(default_factory=MasterOptions)
     hooks: HookOptions = field(default_factory=HookOptions)
     log: LogOptions = field(default_factory=LogOptions)

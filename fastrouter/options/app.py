@@ -27,22 +27,22 @@ class AppOptions(Group):
     protocol: str = one(
         "protocol",
         "uwsgi",
-        "what is spoken there: uwsgi only",
+        "protocol of these sockets; only uwsgi",
         aliases=("socket-protocol",),
         metavar="uwsgi",
         differs="is an error with every other protocol",
     )
     zerg: list[str] = many(
         "text",
-        "accept them on the sockets that the zerg server at ADDRESS offers",
+        "accept requests on the sockets that the zerg server at ADDRESS offers",
         metavar="ADDRESS",
         differs="outlives a reload",
     )
-    zerg_fallback: bool = one("flag", False, "do without those when there is no such server")
+    zerg_fallback: bool = one("flag", False, "go on without them when that server does not answer")
     wsgi_file: str = one(
         "text",
         "",
-        "load the application from FILE; without a socket to serve, run it to fill a cache",
+        "load the application from FILE; without a socket, run FILE to fill a cache",
         aliases=("file",),
         metavar="FILE",
         differs=(
@@ -60,17 +60,17 @@ class AppOptions(Group):
     )
     mount: list[str] = many(
         "mount",
-        "load APPLICATION, a file or MODULE[:CALLABLE], for the requests whose SCRIPT_NAME is PATH",
+        "serve requests whose SCRIPT_NAME is PATH by APPLICATION, a file or MODULE[:CALLABLE]",
         metavar="PATH=APPLICATION",
         differs="takes no host in front of the path",
     )
     manage_script_name: bool = one(
         "flag",
         False,
-        "find mounted applications by PATH_INFO, and move their path from there to SCRIPT_NAME",
+        "find mounted applications by PATH_INFO, and move the prefix to SCRIPT_NAME",
         differs="goes by whole segments of the path, and the longest path counts",
     )
-    no_default_app: bool = one("flag", False, "answer 500 when SCRIPT_NAME is the path of no application")
+    no_default_app: bool = one("flag", False, "answer 500 when no application is mounted at SCRIPT_NAME")
     need_app: bool = one(
         "flag", False, "do not start without an application", argument=OPTIONAL, differs="is always so"
     )
@@ -89,7 +89,7 @@ class AppOptions(Group):
     processes: int = one("count", 1, "number of app workers", aliases=("workers",), short="p", metavar="N")
     threads: int = one("count", 1, "threads in each app worker", metavar="N")
     harakiri: int = one(
-        "integer", 0, "kill an app worker whose request takes over SECONDS", short="t", metavar="SECONDS"
+        "integer", 0, "kill an app worker whose request takes more than SECONDS", short="t", metavar="SECONDS"
     )
     max_requests: int = one(
         "integer",
@@ -154,7 +154,7 @@ class AnnouncerOptions(Group):
         name="subscription-notify-socket",
         metavar="PATH",
     )
-    start_unsubscribed: bool = one("flag", False, "announce nothing until the master's pipe is told S")
+    start_unsubscribed: bool = one("flag", False, "announce nothing until the FIFO gets S")
 
     @property
     def is_wanted(self) -> bool:

@@ -15,13 +15,13 @@ class CacheOptions(Group):
     cache: int = one(
         "integer(0, 16777216)",
         0,
-        "make a cache called default with N items",
+        "create a cache named default with N items",
         metavar="N",
         differs="has room for N items, not N - 1",
     )
     cache2: list[str] = many(
         "text",
-        "make a cache: name=NAME,items=N[,blocksize=BYTES][,expires=SECONDS]...",
+        "create a cache: name=NAME,items=N[,blocksize=BYTES][,expires=SECONDS]...",
         metavar="KEYVAL",
         differs=(
             "hash, hashsize, blocks, lazy_expire, sweep_on_full, lastmod and store_sync mean nothing "
@@ -29,12 +29,16 @@ class CacheOptions(Group):
         ),
     )
     blocksize: int = one(
-        "count", 65536, "longest value in the default cache", name="cache-blocksize", metavar="BYTES"
+        "count",
+        65536,
+        "longest value in the default cache, in bytes",
+        name="cache-blocksize",
+        metavar="BYTES",
     )
     store: str = one(
         "text", "", "keep the default cache in FILE over restarts", name="cache-store", metavar="FILE"
     )
-    no_expire: bool = one("flag", False, "let nothing in the default cache expire", name="cache-no-expire")
+    no_expire: bool = one("flag", False, "never expire items of the default cache", name="cache-no-expire")
     add_item: list[str] = many(
         "text",
         "store an item, in every cache if none is named",
@@ -50,8 +54,7 @@ class CacheOptions(Group):
 
     allow: list[str] = many(
         "peer",
-        "obey the cache protocol on the application's sockets, but not on those that the router shares, from"
-        " NETWORK, or from whoever may connect to its UNIX sockets: unix",
+        "obey cache commands from NETWORK (or unix: over UNIX sockets) on the application's own sockets",
         name="cache-allow",
         metavar="NETWORK-OR-unix",
     )

@@ -16,37 +16,40 @@ class FastrouterOptions(GatewayOptions):
     PREFIX: ClassVar[str] = "fastrouter"
     PASSES_CLIENTS: ClassVar[bool] = True
 
-    force_key: str = one("text", "", "route every request by KEY, whatever it asks for", metavar="KEY")
+    force_key: str = one("text", "", "use KEY for every request", metavar="KEY")
     subscription_fallback_key: str = one(
-        "text", "", "look KEY up when nobody has announced the request's key", metavar="KEY"
+        "text", "", "look KEY up when the key of the request has no node", metavar="KEY"
     )
     header_timeout: int = one(
         "count",
         30,
-        "close a connection whose request has not come, with all of its variables, within SECONDS",
+        "close a connection whose request head is not complete within SECONDS",
         metavar="SECONDS",
     )
     answer_errors: bool = one(
-        "flag", False, "answer 404, 503 and the like where otherwise the connection is closed without a word"
+        "flag", False, "answer with 404, 502, 503 or 504 instead of closing the connection"
     )
     post_buffering: int = one(
         "integer",
         0,
-        "read a body before a node is chosen; those over BYTES are put in a temporary file",
+        "read each body before a node is chosen; bodies over BYTES go to a temporary file",
         metavar="BYTES",
         differs="the body is read before the node is chosen",
     )
     post_buffering_dir: str = one(
-        "text", "", "where to put them (default: $TMPDIR or /tmp)", metavar="DIRECTORY", differs="is obeyed"
+        "text",
+        "",
+        "directory of these files (default: $TMPDIR or /tmp)",
+        metavar="DIRECTORY",
+        differs="is obeyed",
     )
     fd_passing: list[str] = many(
         "text",
-        "the node at ADDRESS, the path of a UNIX socket, takes clients' descriptors, though it does not"
-        " announce that",
+        "pass clients' descriptors to the node at ADDRESS, a UNIX socket, though it does not announce that",
         metavar="ADDRESS",
     )
     keepalive: list[str] = many(
         "text",
-        "the node at ADDRESS leaves connections open after its answers, though it does not announce that",
+        "keep connections to the node at ADDRESS open, though it does not announce that",
         metavar="ADDRESS",
     )

@@ -26,14 +26,14 @@ class GatewayOptions(Group):
     )
     zerg: list[str] = many(
         "text",
-        "listen on the sockets that the zerg server at ADDRESS offers, too",
+        "listen also on the sockets that the zerg server at ADDRESS offers",
         metavar="ADDRESS",
         differs="makes a router even where there is no PREFIX address besides",
     )
     processes: int = one(
         "count",
         1,
-        "number of router workers",
+        "number of workers",
         aliases=("workers",),
         metavar="N",
         differs=(
@@ -58,21 +58,21 @@ class GatewayOptions(Group):
     )
     resubscribe: list[str] = many(
         "text",
-        "announce this router, in its nodes' stead, to the subscription server at ADDRESS",
+        "announce this router to the subscription server at ADDRESS, under the keys of its own nodes",
         metavar="ADDRESS",
         differs=(
             "passes on what was accepted only, says which routers it came by, and takes the key back "
             "when its last node has gone"
         ),
     )
-    resubscribe_bind: str = one("text", "", "send those announcements from HOST:PORT", metavar="HOST:PORT")
+    resubscribe_bind: str = one("text", "", "send these announcements from HOST:PORT", metavar="HOST:PORT")
     resubscribe_sign: SigningKey | None = one(
         "signing_key", None, "sign them with the private key in FILE", metavar="DIGEST:FILE"
     )
     use_base: str = one(
         "text",
         "",
-        "forward to the UNIX socket whose path is BASE and the key, or BASE with the key for %s",
+        "forward to the UNIX socket BASE followed by the key, or BASE with %s replaced by the key",
         metavar="BASE",
         differs=(
             "a key with a slash, or that is . or .., has no node; a directory gets its slash, and %s "
@@ -82,14 +82,14 @@ class GatewayOptions(Group):
     use_pattern: str = one(
         "text",
         "",
-        "forward to the UNIX socket whose path is PATTERN with the key for %s",
+        "forward to the UNIX socket PATTERN, with %s replaced by the key",
         metavar="PATTERN",
         differs="a key with a slash, or that is . or .., has no node; %s need not be written %%s",
     )
     use_cache: str | None = one(
         "string",
         None,
-        "forward to the node that the cache NAME has for the key; to the first cache if none is named",
+        "forward to the node stored in the cache NAME under the key (default: the first cache)",
         argument=OPTIONAL,
         metavar="NAME",
     )
@@ -105,14 +105,14 @@ class GatewayOptions(Group):
     use_socket: int | None = one(
         "position",
         None,
-        "forward to the local application's socket number N, from 0",
+        "forward to socket number N of the local application, counted from 0",
         argument=OPTIONAL,
         metavar="N",
     )
     subscription_slot: str = one(
         "string",
         "",
-        "accepted for compatibility, without effect (so it was in uWSGI)",
+        "accepted for compatibility; it has no effect, as in uWSGI",
         metavar="N",
     )
     fallback: list[str] = many(
@@ -123,79 +123,85 @@ class GatewayOptions(Group):
             "is used after every kind of connect failure, and after a node that closed without an answer"
         ),
     )
-    fallback_on_no_key: bool = one("flag", False, "use the fallbacks for keys without a node too")
+    fallback_on_no_key: bool = one("flag", False, "use the fallbacks also for keys without a node")
     cheap: bool = one(
         "flag",
         False,
-        "do not accept while there is no node; requests wait in the backlog",
+        "accept nothing while there is no node; requests wait in the backlog",
         differs=("is entered and left by all router workers at once; with PREFIX-to there is always a node"),
     )
     timeout: int = one(
         "count",
         60,
-        "close a session on which nothing moved for SECONDS",
+        "close a session that is idle for SECONDS",
         metavar="SECONDS",
         differs="is for silence, and with post-buffering also for that of the client",
     )
     connect_timeout: int = one(
-        "count", 3, "try the next node when one does not accept within SECONDS", metavar="SECONDS"
+        "count", 3, "try the next node when a connection is not made within SECONDS", metavar="SECONDS"
     )
-    max_retries: int = one("integer", 3, "nodes to try after the first one failed", metavar="N")
-    gracetime: int = one(
-        "count", 30, "leave a node of PREFIX-to out for SECONDS after it failed", metavar="SECONDS"
+    max_retries: int = one(
+        "integer", 3, "number of further nodes to try when the first one fails", metavar="N"
     )
+    gracetime: int = one("count", 30, "leave a failed node of PREFIX-to out for SECONDS", metavar="SECONDS")
     queue_timeout: int = one(
-        "count", 3, "wait SECONDS for room when every node has max-conns requests", metavar="SECONDS"
+        "count", 3, "let a request wait for SECONDS when every node has max-conns requests", metavar="SECONDS"
     )
     max_conns: int = one(
         "integer",
         0,
-        "give a node N requests at a time, over all router workers, if it announces no limit of its own",
+        "most concurrent requests of a node, over all workers, unless it announces a limit of its own",
         metavar="N",
     )
-    max_sessions: int = one("integer", 0, "accept N connections at a time in each router worker", metavar="N")
+    max_sessions: int = one(
+        "integer",
+        0,
+        "most concurrent connections of each worker (default: what the limit of descriptors allows)",
+        metavar="N",
+    )
     max_fails: int = one(
-        "integer", 3, "let a node rest after N requests without an answer in a row, 0: never", metavar="N"
+        "integer",
+        3,
+        "leave a node out for a while after N consecutive requests without an answer; 0: never",
+        metavar="N",
     )
     harakiri: int = one(
         "integer",
         0,
-        "kill a router worker that does one thing for over SECONDS",
+        "kill a worker whose event loop is blocked for more than SECONDS",
         metavar="SECONDS",
         differs="watches one turn of the event loop, which is what can block",
     )
     buffer_size: int = one(
         "count",
         1 << 20,
-        "most bytes to move at a time in one direction (uWSGI: 4096)",
+        "size of the buffer: most bytes moved at a time in one direction (uWSGI: 4096)",
         metavar="BYTES",
         differs="the default is 1048576, and it is the most that is moved at a time",
     )
-    events: int = one("count", 64, "most events to take from the kernel at a time", metavar="N")
+    events: int = one("count", 64, "most events that one epoll_wait returns", metavar="N")
     log: str = one("text", "", "log every request to FILE", metavar="FILE")
     log_format: str = one(
         "text",
         "",
-        "the form of its lines, with %(method), %(uri), %(status), %(key), %(node), %(micros)... in it; json:"
-        " an object a line",
+        "format of its lines, with %(method), %(uri), %(status), %(key), %(node), %(micros)...; json: one"
+        " object a line",
         metavar="FORMAT",
     )
     stats: str = one(
         "text",
         "",
-        "tell the figures, as JSON, to whoever connects to ADDRESS",
+        "serve statistics as JSON on ADDRESS",
         aliases=("stats-server", "ss"),
         metavar="ADDRESS",
-        differs="has the figures of all router workers, and more of them",
+        differs="has the statistics of all workers, and more of them",
     )
-    prometheus: str = one(
-        "text", "", "tell the figures to Prometheus, which asks for http://ADDRESS", metavar="ADDRESS"
-    )
+    prometheus: str = one("text", "", "serve statistics for Prometheus on http://ADDRESS", metavar="ADDRESS")
     quiet: bool = one(
         "flag", False, "do not log nodes that cannot be reached", argument=REQUIRED, metavar="1"
     )
-    uid: str = one("text", "", "user that the router workers run as", metavar="USER")
-    gid: str = one("text", "", "group that the router workers run as", metavar="GROUP")
+    uid: str = one("text", "", "run the workers as USER", metavar="USER")
+    gid: str = one("text", "", "run the workers as GROUP", metavar="GROUP")
     # What some gateways have an option for, as it is in all others:
     force_key: str = ""
     subscription_fallback_key: str = ""

@@ -1,4 +1,4 @@
-"""The options of the program around the router: sockets, the master, figures, hooks, the log."""
+"""The options of the program around the router: sockets, the master, statistics, hooks, the log."""
 
 from dataclasses import dataclass
 
@@ -6,11 +6,11 @@ from fastrouter.options.declaration import OPTIONAL, Group, many, one
 from fastrouter.options.hook import ACTIONS
 
 __all__ = [
-    "FiguresOptions",
     "HookOptions",
     "LogOptions",
     "MasterOptions",
     "SocketOptions",
+    "StatisticsOptions",
 ]
 
 
@@ -22,7 +22,7 @@ class SocketOptions(Group):
         "text", "bind ADDRESS before privileges are dropped, for use as =N", metavar="ADDRESS"
     )
     undeferred_shared_socket: list[str] = many(
-        "text", "the same, accepting connections before they carry data", metavar="ADDRESS"
+        "text", "the same, without waiting for data before a connection is accepted", metavar="ADDRESS"
     )
     listen: int = one(
         "integer(1)",
@@ -55,9 +55,13 @@ class SocketOptions(Group):
         "remove UNIX sockets and the pid file at exit",
         differs="is for the router's sockets, too",
     )
-    no_defer_accept: bool = one("flag", False, "accept TCP connections before they carry data")
+    no_defer_accept: bool = one("flag", False, "do not wait for data before a TCP connection is accepted")
     socket_timeout: int = one(
-        "count", 4, "let the kernel wait SECONDS for data to accept", short="z", metavar="SECONDS"
+        "count",
+        4,
+        "how long the kernel waits for data before it hands out a connection",
+        short="z",
+        metavar="SECONDS",
     )
     so_keepalive: bool = one("flag", False, "probe idle TCP connections")
     reuse_port: bool = one("flag", False, "let other programs bind the same TCP address (SO_REUSEPORT)")
@@ -65,7 +69,7 @@ class SocketOptions(Group):
     no_fd_passing: bool = one(
         "flag",
         False,
-        "relay every answer, even to nodes that would take the client's descriptor",
+        "relay every answer; pass no client's descriptor",
         differs=(
             "has an effect again: without it, descriptors are passed to nodes that say that they take "
             "them, and to the local application"
@@ -74,13 +78,13 @@ class SocketOptions(Group):
     zerg_server: str = one(
         "text",
         "",
-        "hand the application's sockets to whoever connects to the UNIX socket at PATH",
+        "zerg server: hand the application's sockets to instances that connect to PATH",
         metavar="PATH",
         differs="obeys chmod-socket",
     )
     zergpool: list[str] = many(
         "text",
-        "bind ADDRESSes, and hand them to whoever connects to the UNIX socket at PATH",
+        "zerg server: bind ADDRESSes, and hand them to instances that connect to PATH",
         aliases=("zerg-pool",),
         metavar="PATH:ADDRESS[,ADDRESS]...",
     )
@@ -93,7 +97,7 @@ class MasterOptions(Group):
     master: bool = one(
         "flag",
         False,
-        "accepted for compatibility: there always is a master",
+        "accepted for compatibility; there is always a master",
         short="M",
         differs="there always is one",
     )
@@ -114,7 +118,7 @@ class MasterOptions(Group):
         differs="the command returns when the router serves, and fails when it does not",
     )
     chdir: str = one("text", "", "change to DIRECTORY once shared sockets are bound", metavar="DIRECTORY")
-    umask: int | None = one("octal", None, "mask of the modes of created files", metavar="MASK")
+    umask: int | None = one("octal", None, "umask of created files", metavar="MASK")
     uid: str = one(
         "text",
         "",
@@ -129,17 +133,16 @@ class MasterOptions(Group):
     gid: str = one(
         "text", "", "run as GROUP once sockets are bound", aliases=("immediate-gid",), metavar="GROUP"
     )
-    add_gid: list[str] = many("text", "be a member of GROUP, too", metavar="GROUP")
+    add_gid: list[str] = many("text", "add GROUP to the supplementary groups", metavar="GROUP")
     cap: list[str] = one(
         "capabilities", (), "keep these capabilities as USER: net_bind_service, ...", metavar="NAME[,NAME]..."
     )
-    no_new_privs: bool = one("flag", False, "let no program that is started from here gain privileges")
+    no_new_privs: bool = one("flag", False, "forbid started programs to gain privileges (no_new_privs)")
     master_as_root: bool = one("flag", False, "drop privileges in the children only")
     env: list[str] = many("text", "set an environment variable for the application", metavar="NAME=VALUE")
     fifo: list[str] = many(
         "text",
-        "take commands of one letter from the named pipe FILE; of several, from the first, until a digit says"
-        " which",
+        "take one-letter commands from the FIFO at FILE; a digit activates another one",
         name="master-fifo",
         metavar="FILE",
         differs=(
@@ -148,7 +151,7 @@ class MasterOptions(Group):
     )
     touch_reload: list[str] = many(
         "text",
-        "load the program anew, as at SIGHUP, when FILE is touched",
+        "reload, as at SIGHUP, when FILE is touched",
         metavar="FILE",
         differs="loses no request, and changes nothing when the new configuration is wrong",
     )
@@ -161,7 +164,7 @@ class MasterOptions(Group):
     mercy: int = one(
         "count",
         60,
-        "at a graceful stop, wait SECONDS for sessions to end",
+        "wait up to SECONDS for sessions at a graceful stop",
         name="worker-reload-mercy",
         aliases=("reload-mercy",),
         metavar="SECONDS",
@@ -169,23 +172,23 @@ class MasterOptions(Group):
     )
     procname: str = one("text", "", "title of the children", metavar="TITLE")
     procname_master: str = one("text", "", "title of the master", metavar="TITLE")
-    procname_prefix: str = one("text", "", "put TEXT in front of every title", metavar="TEXT")
-    procname_prefix_spaced: str = one(
-        "text", "", "put TEXT and a space in front of every title", metavar="TEXT"
-    )
-    procname_append: str = one("text", "", "put TEXT behind every title", metavar="TEXT")
-    strict: bool = one("flag", False, "take every unknown name as an error, even one used as a placeholder")
+    procname_prefix: str = one("text", "", "prepend TEXT to every title", metavar="TEXT")
+    procname_prefix_spaced: str = one("text", "", "prepend TEXT and a space to every title", metavar="TEXT")
+    procname_append: str = one("text", "", "append TEXT to every title", metavar="TEXT")
+    strict: bool = one("flag", False, "treat every unknown name as an error, even placeholders")
 
 
 @dataclass(slots=True)
-class FiguresOptions(Group):
-    """Figures"""
+class StatisticsOptions(Group):
+    """Statistics"""
 
-    http: bool = one(
-        "flag", False, "answer like a web server where figures are asked for as JSON", name="stats-http"
-    )
+    http: bool = one("flag", False, "serve the JSON over HTTP", name="stats-http")
     minified: bool = one(
-        "flag", False, "leave blanks and line ends out of that", name="stats-minified", aliases=("stats-min",)
+        "flag",
+        False,
+        "leave blanks and line ends out of the JSON",
+        name="stats-minified",
+        aliases=("stats-min",),
     )
 
 
@@ -193,7 +196,7 @@ class FiguresOptions(Group):
 class HookOptions(Group):
     """Hooks"""
 
-    exec_asap: list[str] = many("text", "run COMMAND first of all", metavar="COMMAND")
+    exec_asap: list[str] = many("text", "run COMMAND before anything else", metavar="COMMAND")
     exec_pre_jail: list[str] = many("text", "run COMMAND when shared sockets are bound", metavar="COMMAND")
     exec_in_jail: list[str] = many(
         "text", "run COMMAND after that", metavar="COMMAND", differs="is run although there is no jail"
@@ -214,54 +217,58 @@ class HookOptions(Group):
         differs="is run once, without root too",
     )
     exec_pre_app: list[str] = many("text", "run COMMAND before anything is forked", metavar="COMMAND")
-    exec_post_app: list[str] = many("text", "run COMMAND when everybody is ready", metavar="COMMAND")
+    exec_post_app: list[str] = many("text", "run COMMAND when all processes are ready", metavar="COMMAND")
     exec_as_user_atexit: list[str] = many("text", "run COMMAND at the end", metavar="COMMAND")
     hook_asap: list[str] = many(
         "hook",
-        "do ACTION first of all",
+        "run ACTION before anything else",
         metavar="ACTION:ARGUMENT",
         differs=f"the actions are {', '.join(ACTIONS)}; others are errors",
     )
     hook_pre_jail: list[str] = many(
-        "hook", "do ACTION when shared sockets are bound", metavar="ACTION:ARGUMENT"
+        "hook", "run ACTION when shared sockets are bound", metavar="ACTION:ARGUMENT"
     )
-    hook_in_jail: list[str] = many("hook", "do ACTION after that", metavar="ACTION:ARGUMENT")
-    hook_post_jail: list[str] = many("hook", "do ACTION after that", metavar="ACTION:ARGUMENT")
+    hook_in_jail: list[str] = many("hook", "run ACTION after that", metavar="ACTION:ARGUMENT")
+    hook_post_jail: list[str] = many("hook", "run ACTION after that", metavar="ACTION:ARGUMENT")
     hook_as_root: list[str] = many(
-        "hook", "do ACTION before privileges are dropped, if there are any", metavar="ACTION:ARGUMENT"
+        "hook", "run ACTION before privileges are dropped, if there are any", metavar="ACTION:ARGUMENT"
     )
-    hook_as_user: list[str] = many("hook", "do ACTION when they are dropped", metavar="ACTION:ARGUMENT")
-    hook_pre_app: list[str] = many("hook", "do ACTION before anything is forked", metavar="ACTION:ARGUMENT")
-    hook_post_app: list[str] = many("hook", "do ACTION when everybody is ready", metavar="ACTION:ARGUMENT")
+    hook_as_user: list[str] = many("hook", "run ACTION when they are dropped", metavar="ACTION:ARGUMENT")
+    hook_pre_app: list[str] = many("hook", "run ACTION before anything is forked", metavar="ACTION:ARGUMENT")
+    hook_post_app: list[str] = many(
+        "hook", "run ACTION when all processes are ready", metavar="ACTION:ARGUMENT"
+    )
     hook_master_start: list[str] = many(
-        "hook", "do ACTION when the master begins, after a reload too", metavar="ACTION:ARGUMENT"
+        "hook", "run ACTION when the master starts, and after each reload", metavar="ACTION:ARGUMENT"
     )
     hook_as_gateway: list[str] = many(
-        "hook", "do ACTION in every router worker, before it routes", metavar="ACTION:ARGUMENT"
+        "hook", "run ACTION in every worker of a router before it accepts", metavar="ACTION:ARGUMENT"
     )
     hook_post_fork: list[str] = many(
-        "hook", "do ACTION in every app worker, before it loads the application", metavar="ACTION:ARGUMENT"
+        "hook", "run ACTION in every app worker, before it loads the application", metavar="ACTION:ARGUMENT"
     )
     hook_accepting: list[str] = many(
-        "hook", "do ACTION in every app worker, when it is about to accept", metavar="ACTION:ARGUMENT"
+        "hook", "run ACTION in every app worker before it accepts", metavar="ACTION:ARGUMENT"
     )
-    hook_accepting1: list[str] = many("hook", "do ACTION in the first one only", metavar="ACTION:ARGUMENT")
+    hook_accepting1: list[str] = many(
+        "hook", "run ACTION in the first app worker only", metavar="ACTION:ARGUMENT"
+    )
     hook_accepting_once: list[str] = many(
         "hook",
-        "do ACTION in every app worker, when it first is about to accept",
+        "run ACTION in every app worker before it accepts for the first time",
         metavar="ACTION:ARGUMENT",
         differs="is not done again after a reload",
     )
     hook_accepting1_once: list[str] = many(
         "hook",
-        "do ACTION in the first one only, when it first is",
+        "run ACTION in the first app worker, the first time only",
         metavar="ACTION:ARGUMENT",
         differs="is not done again after a reload",
     )
     hook_touch: list[str] = many(
-        "touch_hook", "do ACTION when FILE is touched", metavar="FILE ACTION:ARGUMENT"
+        "touch_hook", "run ACTION when FILE is touched", metavar="FILE ACTION:ARGUMENT"
     )
-    hook_as_user_atexit: list[str] = many("hook", "do ACTION at the end", metavar="ACTION:ARGUMENT")
+    hook_as_user_atexit: list[str] = many("hook", "run ACTION at the end", metavar="ACTION:ARGUMENT")
 
 
 @dataclass(slots=True)
@@ -288,18 +295,18 @@ class LogOptions(Group):
     level: str = one(
         "choice(debug, info, warning, error)",
         "info",
-        "log nothing of less weight",
+        "lowest level that is logged",
         name="log-level",
         metavar="LEVEL",
     )
     log_date: bool = one(
-        "flag", False, "put the date in front of log lines", aliases=("logdate",), argument=OPTIONAL
+        "flag", False, "prepend the date to log lines", aliases=("logdate",), argument=OPTIONAL
     )
-    truncate: bool = one("flag", False, "begin the log file anew at a start", name="log-truncate")
+    truncate: bool = one("flag", False, "truncate the log file at the start", name="log-truncate")
     maxsize: int = one(
         "integer",
         0,
-        "move the log file away when it has over BYTES",
+        "rotate the log file when it exceeds BYTES",
         name="log-maxsize",
         metavar="BYTES",
         differs="the size is looked at once a second",
@@ -307,18 +314,18 @@ class LogOptions(Group):
     backupname: str = one(
         "text",
         "",
-        "what to name it then (default: its name and the time)",
+        "name of the rotated file (default: its name and the time)",
         name="log-backupname",
         metavar="FILE",
     )
     touch_reopen: list[str] = many(
         "text",
-        "go on in a new log file when FILE is touched (as is done, within a second, when the file was moved)",
+        "reopen the log file when FILE is touched (a moved file is noticed within a second without it)",
         name="touch-logreopen",
         metavar="FILE",
     )
     touch_rotate: list[str] = many(
-        "text", "move the log file away when FILE is touched", name="touch-logrotate", metavar="FILE"
+        "text", "rotate the log file when FILE is touched", name="touch-logrotate", metavar="FILE"
     )
 
     @property

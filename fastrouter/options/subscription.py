@@ -22,7 +22,7 @@ class SubscriptionOptions(Group):
     algorithm: str = one(
         f"choice({', '.join(ALGORITHMS)})",
         "wrr",
-        f"balancing between the nodes of a pool that ask for nothing else: {', '.join(ALGORITHMS)}",
+        f"how a pool is balanced whose nodes announce no algorithm: {', '.join(ALGORITHMS)}",
         name="subscription-algo",
         metavar="NAME",
         differs="counts the requests of all router workers; iphash goes by REMOTE_ADDR",
@@ -30,7 +30,7 @@ class SubscriptionOptions(Group):
     dotsplit: bool = one(
         "flag",
         False,
-        "look a.b.c up as .b.c and .c when nobody has announced it",
+        "look a.b.c up as .b.c and .c when it has no node",
         name="subscription-dotsplit",
     )
     mountpoints: int = one(
@@ -45,14 +45,14 @@ class SubscriptionOptions(Group):
     slow_start: int = one(
         "integer",
         0,
-        "give a node that joins a pool its share of requests by degrees, in SECONDS",
+        "raise the share of a new node gradually, over SECONDS",
         name="subscription-slow-start",
         metavar="SECONDS",
     )
     state: str = one(
         "text",
         "",
-        "keep the table in FILE, and start with what is there after a restart",
+        "keep the table in FILE, and read it after a restart",
         name="subscription-state",
         metavar="FILE",
     )
@@ -76,20 +76,21 @@ class SubscriptionOptions(Group):
     max_source_nodes: int = one(
         "integer",
         0,
-        "refuse announcements beyond N nodes of a source: an address, an IPv6 /64, a user",
+        "refuse announcements beyond N nodes of a source (an address, an IPv6 /64, or a user)",
         name="subscription-max-source-nodes",
         metavar="N",
     )
     max_rate: int = one(
         "integer",
         0,
-        "refuse announcements of a source beyond N a second, over 10 seconds",
+        "refuse more than N announcements a second from a source, averaged over 10 seconds",
         name="subscription-max-rate",
         metavar="N",
     )
     allow: list[str] = many(
         "text",
-        "take only announcements that meet every condition of one such rule: key=PATTERN..., signer=NAME...,"
+        "take only announcements that meet every condition of at least one rule: key=PATTERN...,"
+        " signer=NAME...,"
         " uid=UID..., gid=GID..., from=NETWORK..., node=NETWORK-OR-PATTERN...",
         name="subscription-allow",
         metavar="KEYVAL",
@@ -104,8 +105,8 @@ class SubscriptionOptions(Group):
     sign_check: SignCheck | None = one(
         "sign_check",
         None,
-        "take announcements only if they are signed with the key whose public half is in DIRECTORY/KEY.pem;"
-        " ED25519 for DIGEST: in our own scheme only",
+        "take only signed announcements; the public key is DIRECTORY/KEY.pem. DIGEST ED25519: only"
+        " fastrouter's own scheme",
         name="subscriptions-sign-check",
         metavar="DIGEST:DIRECTORY",
         differs=(
@@ -122,14 +123,14 @@ class SubscriptionOptions(Group):
     )
     sign_skip_uid: list[int] = many(
         "integer(0, 4294967295)",
-        "take unsigned announcements from processes of user UID, which is not 0",
+        "take unsigned announcements from processes of user UID (not 0)",
         name="subscriptions-sign-skip-uid",
         metavar="UID",
     )
     credentials: bool = one(
         "flag",
         False,
-        "ask the kernel who sent what arrives on UNIX sockets, and take nothing from unknown senders",
+        "have the kernel name the sender of each datagram on UNIX sockets, and refuse unknown senders",
         name="subscriptions-use-credentials",
         differs="is an error with UDP addresses",
     )

@@ -19,16 +19,20 @@ class TopOptions(Group):
 
     once: bool = one("flag", False, "print one screen, and end")
     interval: int = one(
-        "integer(1, 3600)", 1, "look every SECONDS; rates are over that time", short="i", metavar="SECONDS"
+        "integer(1, 3600)",
+        1,
+        "refresh every SECONDS; rates are averages over that time",
+        short="i",
+        metavar="SECONDS",
     )
     sort: str = one(
         "choice(requests, key, active, failures)",
         "requests",
-        "what the nodes are sorted by",
+        "column that nodes are sorted by",
         metavar="COLUMN",
     )
-    pid: int = one("integer(1)", 0, "the master's pid, where there are several", metavar="PID")
-    router: str = one("text", "", "which router, where the master has several", metavar="NAME")
+    pid: int = one("integer(1)", 0, "pid of the master, if several run", metavar="PID")
+    router: str = one("text", "", "router to look at, if the master has several", metavar="NAME")
 
 
 @dataclass(slots=True)
@@ -44,9 +48,9 @@ class ExplainOptions(Group):
         "text", "127.0.0.1", "the client's address (REMOTE_ADDR), for iphash", metavar="ADDRESS"
     )
     key: str = one("text", "", "the key that the web server gives (UWSGI_FASTROUTER_KEY)", metavar="KEY")
-    call: bool = one("flag", False, "call the function of fastrouter-use-code-string, here and now")
-    pid: int = one("integer(1)", 0, "the master's pid, where there are several", metavar="PID")
-    router: str = one("text", "", "which router, where the master has several", metavar="NAME")
+    call: bool = one("flag", False, "call the function of fastrouter-use-code-string")
+    pid: int = one("integer(1)", 0, "pid of the master, if several run", metavar="PID")
+    router: str = one("text", "", "router to look at, if the master has several", metavar="NAME")
 
 
 @dataclass(slots=True)

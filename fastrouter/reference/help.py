@@ -28,7 +28,7 @@ _EXAMPLES = (
         "--fastrouter :3031 --fastrouter-to 10.0.0.7:8000 --fastrouter-to 10.0.0.8:8000",
     ),
     (
-        "The same as a file says, with figures for fastrouter-top:",
+        "The same as a file says, with statistics for fastrouter-top:",
         "--ini router.ini --fastrouter-stats /run/stats",
     ),
     ("What a configuration means, and what is wrong with it:", "--check --ini router.ini"),

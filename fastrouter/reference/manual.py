@@ -49,7 +49,7 @@ _SIGNALS = (
     ("HUP", "load the program anew: its configuration, its code, the application"),
     ("TTIN, TTOU", "one router worker more, one less, until the next HUP"),
     ("TSTP", "pause: accept nothing, and announce nothing; the next one resumes"),
-    ("USR1", "write the figures of every process to the log"),
+    ("USR1", "write the statistics of every router and process to the log"),
 )
 
 

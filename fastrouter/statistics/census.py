@@ -1,4 +1,4 @@
-"""Which nodes are announced, by key: what figures are about."""
+"""Which nodes are announced, by key: what statistics are about."""
 
 from operator import itemgetter
 

@@ -1,4 +1,4 @@
-"""The figures of a router, over all of its workers: those of uWSGI's stats server, and more."""
+"""The statistics of a router, over all of its workers: those of uWSGI's stats server, and more."""
 
 import os
 import sys
@@ -122,10 +122,10 @@ def counted(state: SharedState, slot: int, name: str) -> int:
     return total if before is None else total - int(state.cells[state.slot_cell(slot, before)])
 
 
-def _with_connect_failures(figures: dict[str, Any]) -> dict[str, Any]:
+def _with_connect_failures(statistics: dict[str, Any]) -> dict[str, Any]:
     """failcnt has all kinds; what it has beside those that are counted themselves was never connected."""
-    others = figures["unanswered"] + figures["timeouts"]
-    return {**figures, "connect_failures": max(figures["failcnt"] - others, 0)}
+    others = statistics["unanswered"] + statistics["timeouts"]
+    return {**statistics, "connect_failures": max(statistics["failcnt"] - others, 0)}
 
 
 def _times(cells: Sequence[int]) -> dict[str, Any]:
@@ -200,10 +200,10 @@ def _announced(state: SharedState, slot: int, record: NodeRecord) -> dict[str, A
 
 def _node(state: SharedState, slot: int, name: str) -> dict[str, Any]:
     """What is counted of every node, since it joined."""
-    figures = {figure: counted(state, slot, figure) for figure in _COUNTERS}
+    statistics = {figure: counted(state, slot, figure) for figure in _COUNTERS}
     return {
         "name": name,
-        **_with_connect_failures(figures),
+        **_with_connect_failures(statistics),
         "resting": is_resting(state, slot),
         **_times(state.times(slot)),
     }

@@ -1,4 +1,4 @@
-"""The figures in Prometheus' text format, version 0.0.4, written piece by piece.
+"""The statistics in Prometheus' text format, version 0.0.4, written piece by piece.
 
 All samples of a metric come together there, so that nodes are gone through once for each metric.
 """
@@ -32,7 +32,7 @@ class _Node(NamedTuple):
     weight: int = 0
 
 
-def _figure(name: str) -> Callable[[SharedState, _Node], int | None]:
+def _counter(name: str) -> Callable[[SharedState, _Node], int | None]:
     return lambda state, node: counted(state, node.slot, name)
 
 
@@ -48,14 +48,14 @@ def _leaving(state: SharedState, node: _Node) -> int | None:
 
 
 _NODE_METRICS: tuple[tuple[str, str, Callable[[SharedState, _Node], int | None]], ...] = (
-    ("requests_total", "Requests sent to the node", _figure("requests")),
-    ("failures_total", "Requests that the node did not take or answer", _figure("failcnt")),
+    ("requests_total", "Requests sent to the node", _counter("requests")),
+    ("failures_total", "Requests that the node did not take or answer", _counter("failcnt")),
     ("connect_failures_total", "Connections that were not made", _connect_failures),
-    ("unanswered_total", "Connections that the node closed unanswered", _figure("unanswered")),
-    ("timeouts_total", "Requests that the node did not answer in time", _figure("timeouts")),
-    ("received_bytes_total", "Bytes sent to the node", _figure("rx")),
-    ("sent_bytes_total", "Bytes received from the node", _figure("tx")),
-    ("active_requests", "Requests that the node has now", _figure("ref")),
+    ("unanswered_total", "Connections that the node closed unanswered", _counter("unanswered")),
+    ("timeouts_total", "Requests that the node did not answer in time", _counter("timeouts")),
+    ("received_bytes_total", "Bytes sent to the node", _counter("rx")),
+    ("sent_bytes_total", "Bytes received from the node", _counter("tx")),
+    ("active_requests", "Requests that the node has now", _counter("ref")),
     ("leaving", "1 if the node gets no more requests", _leaving),
     ("resting", "1 if the node rests after failures", lambda state, node: int(is_resting(state, node.slot))),
     ("weight", "Announced weight", lambda state, node: node.weight if node.id else None),
@@ -79,10 +79,10 @@ _BOUNDS = [(at, f'le="{bound}"') for at, bound in enumerate(TIME_BUCKETS) if not
 
 
 def metrics(
-    figures: Mapping[str, Any], state: SharedState, listed: Mapping[bytes, Sequence[int]]
+    statistics: Mapping[str, Any], state: SharedState, listed: Mapping[bytes, Sequence[int]]
 ) -> Iterator[str]:
     """A snapshot, and the nodes in the slots that are listed by key."""
-    common = f'router="{figures["router"]}"'
+    common = f'router="{statistics["router"]}"'
 
     def total(name: str, meaning: str, value: int) -> Iterator[str]:
         return _family(name, meaning, [(f"{{{common}}}", value)])
@@ -90,31 +90,31 @@ def metrics(
     def labelled(label: str, values: Iterable[tuple[str, int]]) -> Iterator[tuple[str, int]]:
         return ((f'{{{common},{label}="{value}"}}', count) for value, count in values)
 
-    yield from total("sessions", "Open sessions", figures["active_sessions"])
-    yield from total("cheap", "1 in cheap mode", figures["cheap"])
-    yield from total("accepted_total", "Accepted connections", figures["accepted"])
-    yield from total("errors_total", "Sessions without an answer", figures["errors"])
-    kinds = figures["errors_by_kind"].items()
+    yield from total("sessions", "Open sessions", statistics["active_sessions"])
+    yield from total("cheap", "1 in cheap mode", statistics["cheap"])
+    yield from total("accepted_total", "Accepted connections", statistics["accepted"])
+    yield from total("errors_total", "Sessions without an answer", statistics["errors"])
+    kinds = statistics["errors_by_kind"].items()
     yield from _family("errors_by_kind_total", "The same, by kind", labelled("kind", kinds))
-    accepted, refused = figures["announcements"]["accepted"], figures["announcements"]["refused"]
+    accepted, refused = statistics["announcements"]["accepted"], statistics["announcements"]["refused"]
     yield from total("announcements_total", "Accepted announcements", accepted)
     reasons = labelled("reason", refused.items())
     yield from _family("announcements_refused_total", "Refused announcements", reasons)
-    yield from total("pools", "Keys that have nodes", figures["pools"])
-    yield from total("nodes", "Announced nodes", figures["announced_nodes"])
+    yield from total("pools", "Keys that have nodes", statistics["pools"])
+    yield from total("nodes", "Announced nodes", statistics["announced_nodes"])
     meaning = "Announced nodes that are told of only when asked for, by /?nodes=1"
-    yield from total("nodes_left_out", meaning, figures["nodes_left_out"])
+    yield from total("nodes_left_out", meaning, statistics["nodes_left_out"])
     for key, name, meaning in _WORKER_METRICS:
-        values = [(str(worker["id"]), worker[key]) for worker in figures["router_workers"]]
+        values = [(str(worker["id"]), worker[key]) for worker in statistics["router_workers"]]
         yield from _family(f"worker_{name}", meaning, labelled("worker", values))
-    yield from _of_nodes(figures, state, listed, common)
+    yield from _of_nodes(statistics, state, listed, common)
 
 
 def _of_nodes(
-    figures: Mapping[str, Any], state: SharedState, listed: Mapping[bytes, Sequence[int]], common: str
+    statistics: Mapping[str, Any], state: SharedState, listed: Mapping[bytes, Sequence[int]], common: str
 ) -> Iterator[str]:
     nodes = []
-    for node in _nodes(figures, state, listed, common):
+    for node in _nodes(statistics, state, listed, common):
         nodes.append(node)
         yield ""  # whoever has other things to do may do them
     for name, meaning, value in _NODE_METRICS:
@@ -125,10 +125,10 @@ def _of_nodes(
 
 
 def _nodes(
-    figures: Mapping[str, Any], state: SharedState, listed: Mapping[bytes, Sequence[int]], common: str
+    statistics: Mapping[str, Any], state: SharedState, listed: Mapping[bytes, Sequence[int]], common: str
 ) -> Iterator[_Node]:
     seen: Counter[str] = Counter()
-    for slot, configured in enumerate(figures["nodes"]):
+    for slot, configured in enumerate(statistics["nodes"]):
         name = configured["name"]
         seen[name] += 1
         # Several may have the same address, which in a label would make them one.

@@ -145,7 +145,7 @@ _NUMBERS = (b"cores", b"load", b"drain", b"unix", b"seq")
 
 
 def pool_hash(key: str) -> int:
-    """The number that uWSGI's logs and figures show beside a pool: djb33x over signed chars, modulo 65535."""
+    """The hash that uWSGI shows beside a pool: djb33x over signed chars, modulo 65535."""
     value = 5381
     for char in to_bytes(key):
         value = (value * 33 ^ (char - 256 if char > 127 else char)) & 0xFFFFFFFF

@@ -1,4 +1,4 @@
-"""The command ``fastrouter-top``: a router's figures, live, in a terminal."""
+"""The command ``fastrouter-top``: a router's statistics, live, in a terminal."""
 
 import json
 import os
@@ -23,7 +23,7 @@ from fastrouter.statistics.document import snapshot
 from fastrouter.text import in_words
 from master.commands.live import LiveError, attach
 from master.commands.tool import run_tool
-from master.commands.topview import Figures, View
+from master.commands.topview import Statistics, View
 
 __all__ = ["main"]
 
@@ -54,22 +54,24 @@ def _top(options: TopOptions, words: Sequence[str]) -> int:
     return 0
 
 
-def _local(pid: int, prefix: str) -> Callable[[], Figures]:
+def _local(pid: int, prefix: str) -> Callable[[], Statistics]:
     pid = attach(pid, prefix).pid
 
-    def look() -> Figures:
+    def look() -> Statistics:
         live = attach(pid, prefix)  # anew: a reload makes other memory
         state, router = live.gateway.state, live.gateway.options
         census = Census(state, router.configured_slots)
-        figures = snapshot(state, router.PREFIX, live.sockets, census, router.configured_nodes, sys.maxsize)
-        figures["subscriptions"] = list(figures["subscriptions"])
+        statistics = snapshot(
+            state, router.PREFIX, live.sockets, census, router.configured_nodes, sys.maxsize
+        )
+        statistics["subscriptions"] = list(statistics["subscriptions"])
         live.close()
-        return {**figures, "pid": live.pid, "version": live.version}
+        return {**statistics, "pid": live.pid, "version": live.version}
 
     return look
 
 
-def _patiently(look: Callable[[], Figures]) -> Figures:
+def _patiently(look: Callable[[], Statistics]) -> Statistics:
     """In the moment of a reload there is nothing to be seen."""
     for _ in range(_TRIES):
         try:
@@ -79,10 +81,10 @@ def _patiently(look: Callable[[], Figures]) -> Figures:
     return look()
 
 
-def _remote(address: str) -> Callable[[], Figures]:
+def _remote(address: str) -> Callable[[], Statistics]:
     dial = parse_node(address)
 
-    def look() -> Figures:
+    def look() -> Statistics:
         data = bytearray()
         try:
             with socket.socket(dial.family) as sock:
@@ -93,7 +95,7 @@ def _remote(address: str) -> Callable[[], Figures]:
                     data += chunk
         except OSError as error:
             reason = in_words(error)
-            raise LiveError(f"cannot read figures from the stats server at {address}: {reason}") from None
+            raise LiveError(f"cannot read statistics from the stats server at {address}: {reason}") from None
         found = json.loads(data[max(data.find(b"{"), 0) :])
         if "time_buckets" not in found:
             raise ValueError(f"{address}: what answers there is no fastrouter's stats server")
@@ -102,7 +104,7 @@ def _remote(address: str) -> Callable[[], Figures]:
     return look
 
 
-def _show(look: Callable[[], Figures], options: TopOptions) -> None:
+def _show(look: Callable[[], Statistics], options: TopOptions) -> None:
     console, view = Console(highlight=False), View(options.sort)
     before, now = look(), time.monotonic()
     if options.once:
@@ -110,11 +112,11 @@ def _show(look: Callable[[], Figures], options: TopOptions) -> None:
         console.print(view.screen(look(), before, time.monotonic() - now, console.width, 0))
         return
     in_place = not console.is_dumb_terminal  # which can only go on
-    figures, seconds = before, 1.0
+    statistics, seconds = before, 1.0
     with Screen(console=console, screen=in_place, auto_refresh=False) as screen, Keyboard() as keyboard:
 
         def draw() -> None:
-            content = view.screen(figures, before, seconds, console.width, console.size.height)
+            content = view.screen(statistics, before, seconds, console.width, console.size.height)
             if in_place:
                 screen.update(content, refresh=True)
             else:
@@ -128,7 +130,7 @@ def _show(look: Callable[[], Figures], options: TopOptions) -> None:
                     return
                 if key and in_place:
                     draw()
-            before, figures, then = figures, _patiently(look), now
+            before, statistics, then = statistics, _patiently(look), now
             now = time.monotonic()
             seconds = now - then
 

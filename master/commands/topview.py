@@ -1,4 +1,4 @@
-"""What fastrouter-top shows of a router's figures, and the keys that change it."""
+"""What fastrouter-top shows of a router's statistics, and the keys that change it."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from rich.text import Text
 
 from fastrouter.text import printable
 
-__all__ = ["Figures", "View"]
+__all__ = ["Statistics", "View"]
 
-Figures = dict[str, Any]
+Statistics = dict[str, Any]
 
 _NAME = 32
 """Characters of a key and of an address; what is longer is cut off."""
@@ -75,16 +75,18 @@ class View:
         elif key.isprintable():
             self.wanted += key
 
-    def screen(self, figures: Figures, before: Figures, seconds: float, width: int, height: int) -> Group:
-        """Figures, with rates over so many seconds; width and height in characters, height 0 for no limit."""
+    def screen(
+        self, statistics: Statistics, before: Statistics, seconds: float, width: int, height: int
+    ) -> Group:
+        """Statistics, with rates over so many seconds. width and height are in characters; 0 is no limit."""
         if self.helps:
             return Group(Text(_HELP))
-        nodes = max(height - _HEAD_LINES - len(figures["router_workers"]), 1) if height else 0
-        head = _head(figures, before, seconds)
+        nodes = max(height - _HEAD_LINES - len(statistics["router_workers"]), 1) if height else 0
+        head = _head(statistics, before, seconds)
         if height:
             head.no_wrap, head.overflow = True, "ellipsis"
-        parts: list[Text | Table] = [head, _workers(figures, before, seconds)]
-        parts.append(self._nodes(figures, before, seconds, width, nodes))
+        parts: list[Text | Table] = [head, _workers(statistics, before, seconds)]
+        parts.append(self._nodes(statistics, before, seconds, width, nodes))
         if footer := self._footer(width, is_live=bool(height)):
             parts.append(Text(footer, style="dim"))
         return Group(*parts)
@@ -101,14 +103,16 @@ class View:
             said.append(f"sorted by {self.sort}; {keys}")
         return "\n".join(said)
 
-    def _nodes(self, figures: Figures, before: Figures, seconds: float, width: int, height: int) -> Table:
+    def _nodes(
+        self, statistics: Statistics, before: Statistics, seconds: float, width: int, height: int
+    ) -> Table:
         """height is how many nodes there is room for, 0 for all."""
         columns = [column for column in _COLUMNS if column.least <= width]
         table = _table(*(column.title for column in columns), left=3)
         former = {(key, node["name"]): node for key, node in _each(before)}
         rows = [
-            _Row(key, node, former.get((key, node["name"]), {}), seconds, figures)
-            for key, node in _each(figures)
+            _Row(key, node, former.get((key, node["name"]), {}), seconds, statistics)
+            for key, node in _each(statistics)
             if self.wanted in printable(key) or self.wanted in printable(node["name"])
         ]
         rows.sort(key=_ORDERS[self.sort])
@@ -123,12 +127,12 @@ class _Row(NamedTuple):
     """A node."""
 
     key: str
-    node: Figures
-    past: Figures
+    node: Statistics
+    past: Statistics
     """The same at the look before; empty if it was not there."""
     seconds: float
     """Since then."""
-    figures: Figures
+    statistics: Statistics
     """Of the whole router."""
 
 
@@ -148,7 +152,7 @@ class _Column(NamedTuple):
 
 
 def _response(row: _Row, share: float) -> str:
-    return _quantile(_difference(row.node, row.past, "response_time"), share, row.figures)
+    return _quantile(_difference(row.node, row.past, "response_time"), share, row.statistics)
 
 
 _COLUMNS = (
@@ -167,34 +171,34 @@ _COLUMNS = (
 )
 
 
-def _head(figures: Figures, before: Figures, seconds: float) -> Text:
-    taken, left_out = figures["announcements"], figures["nodes_left_out"]
-    nodes = _count(figures["announced_nodes"], "announced node")
+def _head(statistics: Statistics, before: Statistics, seconds: float) -> Text:
+    taken, left_out = statistics["announcements"], statistics["nodes_left_out"]
+    nodes = _count(statistics["announced_nodes"], "announced node")
     if left_out:
         nodes += f" ({left_out} left out by the stats server)"
-    accepted, errors = (_rate(figures, before, name, seconds) for name in ("accepted", "errors"))
-    router = figures.get("router", "fastrouter")  # a stats server before 0.1.0 was out may not say so
-    cheap = ", cheap" if figures["cheap"] else ""
+    accepted, errors = (_rate(statistics, before, name, seconds) for name in ("accepted", "errors"))
+    router = statistics.get("router", "fastrouter")  # a stats server before 0.1.0 was out may not say so
+    cheap = ", cheap" if statistics["cheap"] else ""
     text = (
-        f"{router} {figures['version']}, pid {figures['pid']}, {', '.join(figures[router])}\n"
-        f"{accepted} requests/s, {_count(figures['active_sessions'], 'session')}, {errors} errors/s"
-        f" ({figures['errors']} in all)\n"
-        f"{_count(figures['pools'], 'key')}, {nodes}, {_count(taken['accepted'], 'announcement')},"
+        f"{router} {statistics['version']}, pid {statistics['pid']}, {', '.join(statistics[router])}\n"
+        f"{accepted} requests/s, {_count(statistics['active_sessions'], 'session')}, {errors} errors/s"
+        f" ({statistics['errors']} in all)\n"
+        f"{_count(statistics['pools'], 'key')}, {nodes}, {_count(taken['accepted'], 'announcement')},"
         f" {sum(taken['refused'].values())} refused{cheap}"
     )
-    if figures["unserved_keys"]:
-        keys = [f"{printable(key)} ({count})" for key, count in figures["unserved_keys"].items()]
+    if statistics["unserved_keys"]:
+        keys = [f"{printable(key)} ({count})" for key, count in statistics["unserved_keys"].items()]
         more = f" and {_count(len(keys) - _UNSERVED, 'more key')}" if len(keys) > _UNSERVED else ""
         text += f"\nrequests without a node: {', '.join(keys[:_UNSERVED])}{more}"
     return Text(text)
 
 
-def _workers(figures: Figures, before: Figures, seconds: float) -> Table:
+def _workers(statistics: Statistics, before: Statistics, seconds: float) -> Table:
     table = _table(
         "router worker", "sessions", "req/s", "accepted", "errors", "connect", "response p50", "p99"
     )
     former = {worker["id"]: worker for worker in before["router_workers"]}
-    for worker in figures["router_workers"]:
+    for worker in statistics["router_workers"]:
         past = former.get(worker["id"], {})
         response = _difference(worker, past, "response_time")
         table.add_row(
@@ -203,18 +207,18 @@ def _workers(figures: Figures, before: Figures, seconds: float) -> Table:
             _rate(worker, past, "accepted", seconds),
             str(worker["accepted"]),
             str(worker["errors"]),
-            _quantile(_difference(worker, past, "connect_time"), 0.5, figures),
-            _quantile(response, 0.5, figures),
-            _quantile(response, 0.99, figures),
+            _quantile(_difference(worker, past, "connect_time"), 0.5, statistics),
+            _quantile(response, 0.5, statistics),
+            _quantile(response, 0.99, statistics),
         )
     return table
 
 
-def _each(figures: Figures) -> Iterator[tuple[str, Figures]]:
+def _each(statistics: Statistics) -> Iterator[tuple[str, Statistics]]:
     """Every node, with its key; configured ones have none."""
-    for node in figures["nodes"]:
+    for node in statistics["nodes"]:
         yield "", node
-    for pool in figures["subscriptions"]:
+    for pool in statistics["subscriptions"]:
         for node in pool["nodes"]:
             yield pool["key"], node
 
@@ -228,7 +232,7 @@ def _table(*columns: str, left: int = 1) -> Table:
     return table
 
 
-def _state(node: Figures) -> Text:
+def _state(node: Statistics) -> Text:
     if node.get("draining"):
         return Text("leaving", "yellow")
     if node.get("death_mark"):
@@ -238,28 +242,28 @@ def _state(node: Figures) -> Text:
     return Text("up", "green")
 
 
-def _change(now: Figures, before: Figures, name: str) -> int:
+def _change(now: Statistics, before: Statistics, name: str) -> int:
     """Since the look before; counts of what was replaced meanwhile begin anew."""
     return max(int(now[name] - before.get(name, 0)), 0)
 
 
-def _rate(now: Figures, before: Figures, name: str, seconds: float) -> str:
+def _rate(now: Statistics, before: Statistics, name: str, seconds: float) -> str:
     return f"{_change(now, before, name) / seconds:.0f}"
 
 
-def _difference(now: Figures, before: Figures, name: str) -> list[int]:
+def _difference(now: Statistics, before: Statistics, name: str) -> list[int]:
     """How often in which bucket since the look before."""
     counts = now[name]["counts"]
     past = before[name]["counts"] if before else []
     return [max(count - (past[at] if at < len(past) else 0), 0) for at, count in enumerate(counts)]
 
 
-def _quantile(counts: Sequence[int], share: float, figures: Figures) -> str:
+def _quantile(counts: Sequence[int], share: float, statistics: Statistics) -> str:
     """The bound that so many stayed below; nothing when there were none."""
     wanted, seen = share * sum(counts), 0
     if not wanted:
         return "-"
-    bounds = figures["time_buckets"]
+    bounds = statistics["time_buckets"]
     for at, count in enumerate(counts):
         seen += count
         if seen >= wanted:

@@ -103,7 +103,7 @@ def application(environ, start_response):
     with served(place, *options, code=code) as router:
         found = {line for line in request(f"{place}/app.sock").decode().split("\n") if "/" in line}
         router.process.send_signal(signal.SIGUSR1)
-        router.wait_for(r"figures: app worker 1 .* 1 requests")
+        router.wait_for(r"statistics: app worker 1 .* 1 requests")
     memories = {line.removesuffix(" (deleted)") for line in found if "memfd" in line}
     assert memories <= {"/memfd:cache one", "/memfd:fastrouter-locks"}
     assert not [line for line in found if "truncated" in line or line.endswith("/two")]

@@ -54,11 +54,12 @@ def test_a_log_that_is_moved_away_leaves_no_way_to_other_files(folder, secret, n
             os.rename(folder / name, folder / f"{name}.1")
             link(secret, folder / name)
 
-        def figures():
-            return (folder / "log.1").read_text().count("figures: fastrouter worker")
+        def statistics():
+            return (folder / "log.1").read_text().count("statistics: fastrouter worker")
 
         for count in (1, 2):  # a look at whether the file is still there comes once a second, before a line
-            wait_until(lambda: router.process.send_signal(signal.SIGUSR1) or figures() > count, "figures")  # noqa: B023
+            wait_until(lambda: router.process.send_signal(signal.SIGUSR1) or statistics() > count,  # noqa: B023
+                       "statistics")  # fmt: skip
             wait_until(functools.partial(later, time.monotonic() + 1.5), "another second")
         assert is_untouched(secret)
 

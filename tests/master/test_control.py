@@ -61,7 +61,7 @@ def test_commands(place):
     with Controlled(place) as router:
         assert stat.S_IMODE((place / "first").stat().st_mode) == 0o600
         router.tell("s\n")
-        router.logged("figures: fastrouter: 0 announcements")
+        router.logged("statistics: fastrouter: 0 announcements")
         (place / "pid").unlink()
         router.tell("P")
         router.logged("pid written to", 2)
@@ -267,7 +267,7 @@ def test_the_pipe_is_the_user_s_and_outlives_what_happens_to_it():
                 router.process.send_signal(signal.SIGHUP)
                 router.wait_for("^ready$", number)
                 (place / "second").write_text("s")
-                router.wait_for("figures: fastrouter: 0 announcements", number - 1)
+                router.wait_for("statistics: fastrouter: 0 announcements", number - 1)
                 (place / "first").unlink(missing_ok=True)
             router.wait_for("cannot make the pipe .*/first: ")
             assert router.stop() == 0
@@ -283,10 +283,10 @@ def test_a_pipe_is_taken_over_from_another_instance(place, node):
             (place / "first").write_text("1")
             other.wait_for(f"active master fifo is now {place}/second")
             (place / "second").write_text("s")
-            other.wait_for("figures: fastrouter: 0 announcements")
+            other.wait_for("statistics: fastrouter: 0 announcements")
             (place / "second").write_text("q")
             assert other.wait() == 0
-        assert "figures" not in (place / "log").read_text()
+        assert "statistics" not in (place / "log").read_text()
         assert router.stop() == 0
 
 
@@ -304,7 +304,7 @@ def test_commands_while_it_is_reloaded(place):
         for _ in range(10):
             os.write(fd, b"rs")
         os.close(fd)
-        router.logged("figures: fastrouter: 0 announcements", 10)
+        router.logged("statistics: fastrouter: 0 announcements", 10)
         router.logged("^ready$", 2)
         router.tell("q")
         assert router.wait() == 0

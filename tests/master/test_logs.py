@@ -36,7 +36,7 @@ def test_a_file_that_is_moved_away_is_begun_anew_by_everybody(tmp_path):
         # Children notice with the next line that they write, if they have not looked for a second.
         wait_until(lambda: request(address) == b"" and "unable to connect" in text(path), "a line of a child")
         program.process.send_signal(signal.SIGUSR1)
-        wait_until(lambda: "figures: fastrouter worker 1" in text(path), "a line of the master")
+        wait_until(lambda: "statistics: fastrouter worker 1" in text(path), "a line of the master")
         assert program.stop() == 0
         assert "goodbye" in text(path) and "goodbye" not in text(moved)
 
@@ -79,7 +79,9 @@ def test_a_large_file_is_moved_away(tmp_path):
         (backup,) = set(tmp_path.iterdir()) - {path}
         assert re.fullmatch(r"log\.\d+", backup.name) and text(backup).startswith("xxx")
         program.process.send_signal(signal.SIGUSR1)
-        wait_until(lambda: "figures: fastrouter worker" in text(path), "a line of the master in the new file")
+        wait_until(
+            lambda: "statistics: fastrouter worker" in text(path), "a line of the master in the new file"
+        )
         assert program.stop() == 0
     with Program(MASTER, *BASE, f"--logto={path}", "--log-truncate") as second:
         wait_until(lambda: f"spawned fastrouter-master (pid: {second.pid})" in text(path), "the start")

@@ -80,9 +80,9 @@ def test_under_load_nothing_fails(tmp_path, nodes):
         assert router.pid == pid and router.process.poll() is None
         assert router.output.count("new node") == 2, "the table is the same"
         router.process.send_signal(signal.SIGUSR1)
-        router.wait_for("figures: fastrouter: 2 announcements accepted")
+        router.wait_for("statistics: fastrouter: 2 announcements accepted")
         who = ("workers before the last reload", "worker 1 ", "worker 2 ")
-        accepted = [int(router.wait_for(rf"figures: fastrouter {one}.* (\d+) accepted")[1]) for one in who]
+        accepted = [int(router.wait_for(rf"statistics: fastrouter {one}.* (\d+) accepted")[1]) for one in who]
         assert sum(accepted) == len(answers), "not one is forgotten"
         assert router.stop() == 0
 
@@ -443,7 +443,7 @@ def test_the_same_node_twice_and_times_over_two_reloads(tmp_path):
         with Reloaded(tmp_path, *lines) as router:
             stats = router.wait_for(r"stats server enabled on (\S+)")[1]
 
-            def figures():
+            def statistics():
                 with connect(stats) as sock:
                     nodes = json.loads(read_all(sock))["nodes"]
                 first, second, held = (
@@ -456,7 +456,7 @@ def test_the_same_node_twice_and_times_over_two_reloads(tmp_path):
                     request(router.address)
                 client.sendall(request_packet("GET", "http://foo.com/", b"", {}))
                 assert slow.entered.wait(LIMIT)
-                wait_until(lambda: figures() == (2, 2, (1, 0)), "the first figures")
+                wait_until(lambda: statistics() == (2, 2, (1, 0)), "the first statistics")
                 for number in (2, 3):
                     router.process.send_signal(signal.SIGHUP)
                     router.wait_for("^ready$", number)
@@ -467,7 +467,7 @@ def test_the_same_node_twice_and_times_over_two_reloads(tmp_path):
                 slow.release.set()
                 assert read_all(client).endswith(b"served")
             # Times of who served on for a moment are taken over when the last of the former is gone.
-            wait_until(lambda: figures() == (10, 10, (1, 0)), "all that was counted")
+            wait_until(lambda: statistics() == (10, 10, (1, 0)), "all that was counted")
             url = router.wait_for(r"statistics for Prometheus on (\S+)")[1]
             with urllib.request.urlopen(url) as reply:
                 lines = [line.rpartition(" ")[0] for line in reply.read().decode().splitlines()]
@@ -493,7 +493,7 @@ def test_nobody_is_missed_who_never_was(caplog):
 
 
 def test_what_is_said_to_be_gone_is_counted(monkeypatch):
-    """Whoever reads that finds its counts in the figures."""
+    """Whoever reads that finds its counts in the statistics."""
     seen = []
     takeover = SimpleNamespace(count=lambda: seen.append("counted"), end=lambda: seen.append("all counted"))
     monkeypatch.setattr("master.reloading.predecessors.log.info", lambda *_: seen.append("said"))
@@ -582,7 +582,7 @@ def test_a_node_keeps_its_counts_and_requests(tmp_path):
     with Reloaded(tmp_path, *BASE, "fastrouter-stats = 127.0.0.1:0") as router, HeldNode() as busy:
         router.announce("foo.com", busy.address)
 
-        def figures():
+        def statistics():
             address = [line for line in router.lines if "stats server enabled" in line][-1].split()[6]
             with connect(address) as sock:
                 return json.loads(read_all(sock))["subscriptions"][0]["nodes"][0]
@@ -593,10 +593,10 @@ def test_a_node_keeps_its_counts_and_requests(tmp_path):
             assert busy.entered.wait(LIMIT)
             router.process.send_signal(signal.SIGHUP)
             router.wait_for("^ready$", 2)
-            assert figures()["ref"] == 1 and figures()["requests"] == 1
+            assert statistics()["ref"] == 1 and statistics()["requests"] == 1
             busy.release.set()
             router.wait_for("fastrouter worker from before the reload is gone", 2)
-            assert figures()["ref"] == 0 and figures()["tx"] > 0
+            assert statistics()["ref"] == 0 and statistics()["tx"] > 0
             return b""
 
         assert in_threads(2, ask)[0].endswith(b"served")

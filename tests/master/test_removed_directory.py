@@ -24,12 +24,12 @@ def test_a_command_that_is_started_there_says_so(tmp_path, command):
 
 
 def test_a_program_that_runs_there_goes_on(tmp_path, app_file):
-    """Figures are told, an application worker is respawned, a reload is refused."""
+    """Statistics are told, an application worker is respawned, a reload is refused."""
     place = tmp_path / "gone"
     place.mkdir()
     options = ("--fastrouter=127.0.0.1:0", "--socket=127.0.0.1:0", "--fastrouter-use-socket")
-    figures = ("--fastrouter-stats=127.0.0.1:0",)
-    with Router(*options, *figures, "--wsgi-file", app_file, cwd=place) as router:
+    statistics = ("--fastrouter-stats=127.0.0.1:0",)
+    with Router(*options, *statistics, "--wsgi-file", app_file, cwd=place) as router:
         place.rmdir()
         with connect(router.wait_for(r"stats server enabled on (\S+)")[1]) as sock:
             assert json.loads(read_all(sock))["cwd"] == f"{place} (deleted)"

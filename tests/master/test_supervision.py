@@ -386,7 +386,7 @@ def test_figures_on_sigusr1(node):
                 r"fastrouter worker 1 .*descriptors, 3 accepted, 0 open, 0 errors", router.output
             )
 
-        wait_until(shows, "the figures, once the last session has ended")
+        wait_until(shows, "the statistics, once the last session has ended")
 
 
 def test_strangers_are_reaped(tmp_path):

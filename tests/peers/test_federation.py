@@ -98,12 +98,12 @@ def test_a_ring_of_three_serves_everywhere_and_nothing_circles(node):
                     router.output.count("announcements accepted") > count
                     for router, count in zip(ring, before, strict=True)
                 ),
-                "figures",
+                "statistics",
             )
             lines = [
                 [line for line in router.lines if "announcements accepted" in line][-1] for router in ring
             ]
-            return [int(line.split("figures: fastrouter: ")[1].split()[0]) for line in lines]
+            return [int(line.split("statistics: fastrouter: ")[1].split()[0]) for line in lines]
 
         wait_until(lambda: accepted() == [5, 5, 5], "each once in each router")
         send_announcement(servers[0], Announcement("foo.com", node.address, unsubscribe=True))

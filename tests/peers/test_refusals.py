@@ -70,7 +70,7 @@ def refused(router):
     """How many announcements were refused, by reason."""
     before = router.output.count("announcements accepted")
     router.process.send_signal(signal.SIGUSR1)
-    wait_until(lambda: router.output.count("announcements accepted") > before, "figures")
+    wait_until(lambda: router.output.count("announcements accepted") > before, "statistics")
     line = [line for line in router.lines if "announcements accepted" in line][-1]
     return {reason: int(count) for count, reason in re.findall(r"(\d+) ([a-z_]+)(?:, |\)$)", line)}
 

@@ -60,10 +60,10 @@ def instance(request, place):
     return start
 
 
-def figures(router):
+def statistics(router):
     before = router.output.count("announcements accepted")
     router.process.send_signal(signal.SIGUSR1)
-    wait_until(lambda: router.output.count("announcements accepted") > before, "figures")
+    wait_until(lambda: router.output.count("announcements accepted") > before, "statistics")
     return [line for line in router.lines if "announcements accepted" in line][-1]
 
 
@@ -93,7 +93,7 @@ def test_others_are_refused_and_counted(place, instance):
             router.wait_for("refused an announcement from 127.0.0.1: bar.com: the signature is wrong")
             router.wait_for("nokey.com: there is no public key: .*nokey.com.pem: No such file")
             assert "new node" not in router.output
-            line = figures(router)
+            line = statistics(router)
             assert "unsigned" in line and "signature" in line and ": 0 announcements accepted" in line
 
 
@@ -125,7 +125,7 @@ def test_what_was_heard_once_is_not_obeyed_again(place, keys, node):
             send_announcement(router.server, one)
             send_announcement(router.server, one[:3] + b"\1" + one[4:])
         router.wait_for(r"invalid \(sniffed \?\) packet sent for slot: bar.com node: .* unix_check: \d+", 6)
-        assert "6 replayed" in figures(router)
+        assert "6 replayed" in statistics(router)
         assert request(router.address, HTTP_HOST="bar.com").endswith(node.address.encode())
         os.kill(router.pids("subscription server")[0], signal.SIGKILL)
         router.wait_for("respawned fastrouter subscription server")
@@ -160,7 +160,7 @@ def test_credentials(place, instance):
         router.wait_for("mine.com => new node")
         router.wait_for(r"the sender \(uid 0, gid 0\) does not own theirs.com")
         assert "theirs.com => new node" not in router.output
-        assert "credentials" in figures(router)
+        assert "credentials" in statistics(router)
 
 
 def announce_as(user, server, key):

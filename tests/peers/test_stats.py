@@ -1,4 +1,4 @@
-"""Figures: uWSGI's JSON, summed over all workers, and Prometheus' text."""
+"""Statistics: uWSGI's JSON, summed over all workers, and Prometheus' text."""
 
 import fcntl
 import json
@@ -48,15 +48,15 @@ def address_of(router):
     return router.wait_for(r"stats server enabled on (\S+) fd: \d+ \*\*\*$")[1]
 
 
-def figures(router):
+def statistics(router):
     with connect(address_of(router)) as sock:
         return json.loads(read_all(sock))
 
 
 def at_rest(router):
-    """The figures once every session is over: a client has its answer a moment before that."""
-    wait_until(lambda: figures(router)["active_sessions"] == 0, "the end of all sessions")
-    return figures(router)
+    """The statistics once every session is over: a client has its answer a moment before that."""
+    wait_until(lambda: statistics(router)["active_sessions"] == 0, "the end of all sessions")
+    return statistics(router)
 
 
 def test_four_workers_and_a_thousand_requests_show_a_thousand(nodes):
@@ -79,7 +79,7 @@ def test_sessions_that_are_open():
         clients = [connect(router.address) for _ in range(3)]
         for client in clients:
             client.sendall(request_packet("GET", "http://foo.com/", b"", {}))
-        wait_until(lambda: figures(router)["active_sessions"] == 3, "three sessions")
+        wait_until(lambda: statistics(router)["active_sessions"] == 3, "three sessions")
         node.release.set()
         for client in clients:
             assert read_all(client)
@@ -99,7 +99,7 @@ def test_what_is_counted_is_the_nodes_own(nodes):
         request(router.address)
         send_announcement(router.server, Announcement("foo.com", nodes[1].address))
         router.announce("end.com", nodes[1].address)
-        node = figures(router)["subscriptions"][0]["nodes"][0]
+        node = statistics(router)["subscriptions"][0]["nodes"][0]
         assert (node["requests"], node["last_requests"]) == (1, 0)
 
 
@@ -122,7 +122,7 @@ def test_failures_refusals_and_static_nodes(node):
     with stats_router() as router:
         send_announcement(router.server, b"rubbish")
         router.announce("foo.com", node.address, weight=3, cores=2, load=1, modifier1=5)
-        found = figures(router)
+        found = statistics(router)
         assert found["announcements"]["accepted"] == found["announcements"]["refused"]["malformed"] == 1
         shown = found["subscriptions"][0]["nodes"][0]
         assert (shown["weight"], shown["cores"], shown["load"], shown["modifier1"]) == (3, 2, 1, 5)
@@ -142,14 +142,14 @@ def test_failures_by_kind_and_times(node):
         router.announce("closing.com", closing.address)
         router.announce("dead.com", dead)
         router.announce("foo.com", node.address)
-        # Nobody is there, so the node is gone at once, with its figures; the session's are kept.
+        # Nobody is there, so the node is gone at once, with its statistics; the session's are kept.
         for key, count in (("silent", 1), ("closing", 2), ("dead", 1), ("nobody", 3), ("foo", 4)):
             for _ in range(count):
                 request(router.address, f"http://{key}.com/")
         with connect(router.address) as client:
             client.sendall(b"\0\xff\xff\0")
-        wait_until(lambda: figures(router)["errors"] == 8, "all of them")
-        found = figures(router)
+        wait_until(lambda: statistics(router)["errors"] == 8, "all of them")
+        found = statistics(router)
         kinds = {
             "too_late": 1,
             "no_answer": 2,
@@ -210,7 +210,7 @@ def test_times_of_a_slow_node_outlive_a_reload():
 
 @pytest.fixture
 def original(uwsgi, node):
-    """The same set-up under a real uWSGI: its figures."""
+    """The same set-up under a real uWSGI: its statistics."""
     address, server, stats = (
         free_port("127.0.0.1"),
         free_port("127.0.0.1", socket.SOCK_DGRAM),
@@ -395,7 +395,7 @@ def test_readers_that_do_not_read(node):
             host, _, port = address_of(router).rpartition(":")
             sock.connect((host, int(port)))
             stuck.append(sock)
-        assert len(figures(router)["subscriptions"]) == 3001
+        assert len(statistics(router)["subscriptions"]) == 3001
         assert request(router.address).endswith(node.address.encode())
         wait_until(lambda: descriptors(server) == before, "the end of the readers")
         for sock in stuck:
@@ -406,9 +406,9 @@ def test_many_readers_and_one_that_is_killed(node):
     with stats_router() as router:
         router.announce("foo.com", node.address)
         idle = [connect(address_of(router)) for _ in range(100)]
-        assert figures(router)["subscriptions"]
+        assert statistics(router)["subscriptions"]
         for sock in idle:
             sock.close()
         os.kill(router.pids("stats server")[0], signal.SIGKILL)
         router.wait_for("respawned fastrouter stats server")
-        assert figures(router)["subscriptions"]
+        assert statistics(router)["subscriptions"]

@@ -572,7 +572,7 @@ def test_top_of_what_is_no_router(tmp_path):
     sock, dead = refusing_address()
     with sock:
         assert run("top", "--once", dead).stderr == (
-            f"fastrouter-top: cannot read figures from the stats server at {dead}: Connection refused\n"
+            f"fastrouter-top: cannot read statistics from the stats server at {dead}: Connection refused\n"
         )
     with socket.create_server(("127.0.0.1", 0)) as server:
 

@@ -145,7 +145,7 @@ def test_announcements_to_a_running_router(node):
         router.announce("end", node.address)
         router.process.send_signal(signal.SIGUSR1)
         line = router.wait_for(
-            r"figures: fastrouter: (\d+) announcements accepted, (\d+) refused \((\d+) malformed\)"
+            r"statistics: fastrouter: (\d+) announcements accepted, (\d+) refused \((\d+) malformed\)"
         )
         assert int(line[2]) == len(bad)
         assert router.output.count("=> new node") > 8

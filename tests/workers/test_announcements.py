@@ -94,7 +94,7 @@ def test_bad_datagrams_are_refused_and_nothing_else_happens(router, node):
     assert router.pids("subscription server") == [server]
     assert descriptors(server) == before
     router.process.send_signal(signal.SIGUSR1)
-    router.wait_for(rf"figures: fastrouter: 1 announcements accepted, {len(BAD)} refused")
+    router.wait_for(rf"statistics: fastrouter: 1 announcements accepted, {len(BAD)} refused")
 
 
 def test_names_cannot_write_lines_of_their_own(router, node):

@@ -431,13 +431,13 @@ def test_counts(tmp_path, keeping):
     with passing_to(keeping, f"--fastrouter-stats={tmp_path}/stats") as router:
         sizes = [len(request(router.address)) for _ in range(5)]
 
-        def figures():
+        def statistics():
             with connect(f"{tmp_path}/stats") as sock:
                 return json.loads(read_all(sock))
 
         # A client has its answer before the router hears of the end.
-        wait_until(lambda: figures()["active_sessions"] == 0, "the end of all sessions")
-        (pool,) = figures()["subscriptions"]
+        wait_until(lambda: statistics()["active_sessions"] == 0, "the end of all sessions")
+        (pool,) = statistics()["subscriptions"]
     assert (pool["nodes"][0]["requests"], pool["nodes"][0]["tx"]) == (5, sum(sizes))
     assert keeping.taken == 5
 

@@ -1,5 +1,6 @@
 """The raw router with real sockets: any protocol, whoever speaks first, whoever ends first."""
 
+import contextlib
 import os
 import re
 import signal
@@ -34,8 +35,9 @@ def ask(router, data):
     with connect(router.address) as sock:
 
         def say():
-            sock.sendall(data)
-            sock.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(OSError):  # it may be closed before it has heard anything
+                sock.sendall(data)
+                sock.shutdown(socket.SHUT_WR)
 
         speaker = threading.Thread(target=say)
         speaker.start()

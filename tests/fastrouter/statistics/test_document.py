@@ -1,4 +1,4 @@
-"""Figures of many nodes: what is told of them, and what that costs."""
+"""Statistics of many nodes: what is told of them, and what that costs."""
 
 import sys
 import tracemalloc
@@ -32,14 +32,14 @@ def state():
     state.close()
 
 
-def figures(state, most=sys.maxsize):
+def statistics(state, most=sys.maxsize):
     census = Census(state, 2)
     return snapshot(state, "fastrouter", ["127.0.0.1:3031"], census, ["127.0.0.1:8000"], most), census
 
 
 def test_a_limit_counts_nodes_and_splits_no_pool(state):
     for most, listed in ((0, 0), (1, 2), (1001, 1002), (NODES, NODES), (sys.maxsize, NODES)):
-        found, _ = figures(state, most)
+        found, _ = statistics(state, most)
         pools = list(found["subscriptions"])
         assert sum(len(pool["nodes"]) for pool in pools) == listed
         assert found["nodes_left_out"] == NODES - listed
@@ -52,7 +52,7 @@ def test_a_limit_counts_nodes_and_splits_no_pool(state):
 
 def test_what_has_left_meanwhile_is_left_out(state):
     """The nodes that a report began with may be others by the time that it comes to them."""
-    found, census = figures(state)
+    found, census = statistics(state)
     state.write(3, None)
     state.write(4, NodeRecord(NODES + 1, NODES + 1, b"other.com", b"127.0.0.1:9"))
     state.write(5, None)
@@ -66,7 +66,7 @@ def test_what_has_left_meanwhile_is_left_out(state):
 
 
 def test_prometheus_has_every_node_once_in_every_metric(state):
-    found, census = figures(state)
+    found, census = statistics(state)
     text = "".join(metrics(found, state, census.first(sys.maxsize)))
     families = {family.name: family for family in text_string_to_metric_families(text)}
     for name, count in (("requests", NODES + 1), ("weight", NODES), ("leaving", NODES)):
@@ -89,7 +89,7 @@ def test_a_report_takes_little_memory(state):
         (1 << 20, lambda found, census: found["subscriptions"]),
         (3 << 20, lambda found, census: metrics(found, state, census.first(sys.maxsize))),
     ):
-        found, census = figures(state)
+        found, census = statistics(state)
         tracemalloc.start()
         read(report(found, census))
         _, peak = tracemalloc.get_traced_memory()
